@@ -1,0 +1,65 @@
+"""A net of random depth: control flow and weight sharing.
+
+New: a plain Python loop in forward uses one middle layer 0 to 3 times, so
+that each forward pass builds a graph of its own from the same parameters.
+
+    python nn/dynamic_net.py
+"""
+
+import random
+
+import torch
+
+
+class DynamicNet(torch.nn.Module):
+    """1 to 4 hidden layers, at random: (N, D_in) to (N, D_out)."""
+
+    def __init__(self, D_in, H, D_out):
+        super().__init__()
+        self.linear1 = torch.nn.Linear(D_in, H)
+        self.middle_linear = torch.nn.Linear(H, H)
+        self.linear2 = torch.nn.Linear(H, D_out)
+
+    def forward(self, x):
+        h_relu = torch.relu(self.linear1(x))
+        # The depth is the number of hidden layers. All but the first are one
+        # module, used again and again with the same weights.
+        self.depth = random.randint(1, 4)
+        for _ in range(self.depth - 1):
+            h_relu = torch.relu(self.middle_linear(h_relu))
+        return self.linear2(h_relu)
+
+
+random.seed(0)
+torch.manual_seed(0)
+device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+
+# N: batch size, D_in: input size, H: hidden size, D_out: output size.
+N, D_in, H, D_out = 64, 1000, 100, 10
+
+# Random inputs and targets.
+x = torch.randn(N, D_in, device=device)
+y = torch.randn(N, D_out, device=device)
+
+# The model and its loss. The number of parameters is the same at any depth.
+model = DynamicNet(D_in, H, D_out).to(device)
+loss_fn = torch.nn.MSELoss(reduction="sum")
+print("parameters", sum(param.numel() for param in model.parameters()))
+
+# Momentum carries the parameters on through the change of depth.
+learning_rate = 1e-4
+optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
+
+for t in range(500):
+    # Forward pass, through a graph that no other step need have.
+    y_pred = model(x)
+
+    # The loss.
+    loss = loss_fn(y_pred, y)
+    if t % 50 == 0 or t == 499:
+        print(f"step {t:3d}  loss {loss.item():.6e}  depth {model.depth}")
+
+    # Clear the old gradients, compute the new ones, update the parameters.
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

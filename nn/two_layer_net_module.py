@@ -1,0 +1,57 @@
+"""The same net as an own Module.
+
+New: a subclass of nn.Module names its layers in __init__ and says in forward
+how data flows through them.
+
+    python nn/two_layer_net_module.py
+"""
+
+import torch
+
+
+class TwoLayerNet(torch.nn.Module):
+    """Linear, ReLU, Linear: (N, D_in) to (N, D_out)."""
+
+    def __init__(self, D_in, H, D_out):
+        super().__init__()
+        # A module set as an attribute is registered: its parameters become
+        # parameters of this module.
+        self.linear1 = torch.nn.Linear(D_in, H)
+        self.linear2 = torch.nn.Linear(H, D_out)
+
+    def forward(self, x):
+        # Any Tensor operation and any Python may stand here.
+        h_relu = torch.relu(self.linear1(x))
+        return self.linear2(h_relu)
+
+
+torch.manual_seed(0)
+device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+
+# N: batch size, D_in: input size, H: hidden size, D_out: output size.
+N, D_in, H, D_out = 64, 1000, 100, 10
+
+# Random inputs and targets.
+x = torch.randn(N, D_in, device=device)
+y = torch.randn(N, D_out, device=device)
+
+# The model and its loss.
+model = TwoLayerNet(D_in, H, D_out).to(device)
+loss_fn = torch.nn.MSELoss(reduction="sum")
+
+learning_rate = 1e-4
+optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+
+for t in range(500):
+    # Forward pass: calling the model calls its forward.
+    y_pred = model(x)
+
+    # The loss.
+    loss = loss_fn(y_pred, y)
+    if t % 50 == 0 or t == 499:
+        print(f"step {t:3d}  loss {loss.item():.6e}")
+
+    # Clear the old gradients, compute the new ones, update the parameters.
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()

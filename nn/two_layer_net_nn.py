@@ -1,0 +1,49 @@
+"""The same net with nn: layers that hold their own parameters.
+
+New: nn.Sequential chains layers into a model, a loss module compares its
+output with the target, and the update visits every parameter of the model.
+
+    python nn/two_layer_net_nn.py
+"""
+
+import torch
+
+torch.manual_seed(0)
+device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+
+# N: batch size, D_in: input size, H: hidden size, D_out: output size.
+N, D_in, H, D_out = 64, 1000, 100, 10
+
+# Random inputs and targets.
+x = torch.randn(N, D_in, device=device)
+y = torch.randn(N, D_out, device=device)
+
+# Each Linear holds a weight and a bias, both with random initial values;
+# to(device) moves them all.
+model = torch.nn.Sequential(
+    torch.nn.Linear(D_in, H),
+    torch.nn.ReLU(),
+    torch.nn.Linear(H, D_out),
+).to(device)
+
+# The sum of the squared errors, as before; the default is their mean.
+loss_fn = torch.nn.MSELoss(reduction="sum")
+
+learning_rate = 1e-4
+for t in range(500):
+    # Forward pass: a model is called like a function.
+    y_pred = model(x)
+
+    # The loss, by a module too.
+    loss = loss_fn(y_pred, y)
+    if t % 50 == 0 or t == 499:
+        print(f"step {t:3d}  loss {loss.item():.6e}")
+
+    # Backward pass, with the gradients of every parameter cleared first.
+    model.zero_grad()
+    loss.backward()
+
+    # Gradient descent, for all parameters alike.
+    with torch.no_grad():
+        for param in model.parameters():
+            param -= learning_rate * param.grad

@@ -1,0 +1,45 @@
+"""The same net with optim: Adam makes the update.
+
+New: an optimizer is handed the parameters once and then updates them, and
+clears their gradients, on demand.
+
+    python nn/two_layer_net_optim.py
+"""
+
+import torch
+
+torch.manual_seed(0)
+device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+
+# N: batch size, D_in: input size, H: hidden size, D_out: output size.
+N, D_in, H, D_out = 64, 1000, 100, 10
+
+# Random inputs and targets.
+x = torch.randn(N, D_in, device=device)
+y = torch.randn(N, D_out, device=device)
+
+# The model and its loss.
+model = torch.nn.Sequential(
+    torch.nn.Linear(D_in, H),
+    torch.nn.ReLU(),
+    torch.nn.Linear(H, D_out),
+).to(device)
+loss_fn = torch.nn.MSELoss(reduction="sum")
+
+# To try another optimizer, change this line and nothing else.
+learning_rate = 1e-4
+optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+
+for t in range(500):
+    # Forward pass.
+    y_pred = model(x)
+
+    # The loss.
+    loss = loss_fn(y_pred, y)
+    if t % 50 == 0 or t == 499:
+        print(f"step {t:3d}  loss {loss.item():.6e}")
+
+    # Clear the old gradients, compute the new ones, update the parameters.
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
