@@ -1,0 +1,57 @@
+"""The --device option, and one thread for everything that computes."""
+
+import os
+
+# Before numpy, PyTorch or TensorFlow is imported: two threads can be far
+# slower than one for products this small. The scripts' processes inherit it.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
+os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+
+import numpy as np
+import pytest
+import torch
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--device",
+        choices=["cpu", "cuda"],
+        help="cpu: no CUDA test runs; cuda: fail where there is no CUDA; "
+        "by default CUDA tests run where there is CUDA",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    wanted = config.getoption("--device")
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise pytest.UsageError(
+            "--device cuda: PyTorch finds no CUDA device here; "
+            "check nvidia-smi, or leave the option out to test on the CPU"
+        )
+
+
+@pytest.fixture(scope="session")
+def cuda(request: pytest.FixtureRequest) -> str:
+    """The device "cuda"; skips the test where there is none."""
+    if request.config.getoption("--device") == "cpu":
+        pytest.skip("--device cpu: CUDA tests left out")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device here")
+    return "cuda"
+
+
+@pytest.fixture(scope="session", params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    """Each device in turn: "cpu", then "cuda" where there is one."""
+    if request.param == "cuda":
+        return request.getfixturevalue("cuda")
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def numbers() -> dict:
+    """Standard normal numbers for x, y, w1 and w2, by their shapes."""
+    rng = np.random.default_rng(2026)
+    shapes = (64, 1000), (64, 10), (1000, 100), (100, 10)
+    return {shape: rng.standard_normal(shape) for shape in shapes}

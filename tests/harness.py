@@ -1,0 +1,219 @@
+"""Run the tutorial's scripts as they are, and hand back what they leave."""
+
+import contextlib
+import io
+import os
+import random
+import re
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Every Python file in a folder of the top level is a script of the tutorial.
+SCRIPTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in ROOT.glob("[!.]*/*.py")
+    if path.parent.name != "tests"
+)
+STEPS = [*range(0, 500, 50), 499]
+LINE = re.compile(
+    r"step (?=.{3}  loss) *(?P<step>\d+)  loss (?P<loss>\d\.\d{6}e[+-]\d\d)"
+    r"(?:  depth (?P<depth>[1-4]))?"
+)
+
+# Runs a script where PyTorch finds no accelerator, Apple's MPS included,
+# which no environment variable hides.
+ON_CPU = """
+import runpy, sys, torch
+torch.accelerator.current_accelerator = lambda check_available=False: None
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+
+Numbers = dict[tuple[int, ...], np.ndarray]
+
+
+def uses(script: str, package: str) -> bool:
+    """Return whether a script imports a package."""
+    source = (ROOT / script).read_text(encoding="utf-8")
+    return re.search(rf"^import {package}\b", source, re.MULTILINE) is not None
+
+
+PYTORCH_SCRIPTS = [script for script in SCRIPTS if uses(script, "torch")]
+
+
+def needed_fall(script: str) -> float:
+    """Return how many times smaller than the first loss the end must be."""
+    if script == "nn/dynamic_net.py":
+        return 50
+    return 1e5 if script.startswith("nn/") else 1e9
+
+
+@dataclass
+class Run:
+    """What one run of a script printed, and the names that it left.
+
+    Attributes:
+        lines: the printed lines.
+        names: the script's global names after the run, alive.
+        initial: weight and bias of each Linear as it was made, as arrays of
+            shapes (outputs, inputs) and (outputs,), in the order of making.
+        draws: what each call of random.randint returned, in order.
+    """
+
+    lines: list[str] = field(default_factory=list)
+    names: dict[str, Any] = field(default_factory=dict)
+    initial: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    draws: list[int] = field(default_factory=list)
+
+    @property
+    def losses(self) -> dict[int, float]:
+        """The printed loss of each printed step."""
+        found = filter(None, map(LINE.fullmatch, self.lines))
+        return {int(line["step"]): float(line["loss"]) for line in found}
+
+    @property
+    def depths(self) -> dict[int, int]:
+        """The printed depth of each printed step that has one."""
+        found = filter(None, map(LINE.fullmatch, self.lines))
+        return {int(m["step"]): int(m["depth"]) for m in found if m["depth"]}
+
+    @property
+    def fall(self) -> float:
+        """How many times smaller than the first loss the end is.
+
+        The end is the last loss, or the smallest where the depth changes.
+        """
+        losses = list(self.losses.values())
+        end = min(losses) if self.depths else losses[-1]
+        return losses[0] / end
+
+
+def start(script: str, cwd: Path, *options: str) -> subprocess.Popen:
+    """Start a script in its own process, as a learner does, on the CPU."""
+    command = [str(ROOT / script)]
+    if torch.backends.mps.is_available() and uses(script, "torch"):
+        command = ["-c", ON_CPU, *command]
+    return subprocess.Popen(
+        [sys.executable, *options, *command],
+        cwd=cwd,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    )
+
+
+def import_tensorflow() -> Any:
+    """Return TensorFlow, kept off the GPU; skip where it has no wheels."""
+    tf = pytest.importorskip(
+        "tensorflow", reason="TensorFlow has no wheels for this Python"
+    )
+    tf.config.set_visible_devices([], "GPU")
+    return tf
+
+
+def feed(patch: pytest.MonkeyPatch, numbers: Numbers, dtype: str) -> None:
+    """Make numpy and PyTorch draw the given numbers, each by its shape."""
+
+    class FedGenerator:
+        def standard_normal(self, shape):
+            return numbers[shape].copy()
+
+    def randn(*shape, device, requires_grad=False):
+        return torch.tensor(
+            numbers[shape],
+            dtype=getattr(torch, dtype),
+            device=device,
+            requires_grad=requires_grad,
+        )
+
+    patch.setattr(np.random, "default_rng", lambda seed: FedGenerator())
+    patch.setattr(torch, "randn", randn)
+
+
+def reseed(
+    patch: pytest.MonkeyPatch, owner: Any, name: str, seed: int
+) -> None:
+    """Make a seeding function take this seed, whatever it is called with."""
+    function = getattr(owner, name)
+    patch.setattr(owner, name, lambda _: function(seed))
+
+
+def record(patch: pytest.MonkeyPatch, result: Run) -> None:
+    """Make Linear and random.randint note what they make."""
+    reset_parameters = torch.nn.Linear.reset_parameters
+    randint = random.randint
+
+    def recorded_reset(layer):
+        reset_parameters(layer)
+        weight, bias = layer.weight.detach(), layer.bias.detach()
+        result.initial.append((weight.numpy().copy(), bias.numpy().copy()))
+
+    def recorded_randint(low, high):
+        result.draws.append(randint(low, high))
+        return result.draws[-1]
+
+    patch.setattr(torch.nn.Linear, "reset_parameters", recorded_reset)
+    patch.setattr(random, "randint", recorded_randint)
+
+
+def run(
+    script: str,
+    *,
+    numbers: Numbers | None = None,
+    dtype: str = "float32",
+    seed: int | None = None,
+    device: str = "cpu",
+) -> Run:
+    """Run a script in this process, its source whole and unchanged.
+
+    Args:
+        script: its path from the top level.
+        numbers: what it draws in place of random numbers, by shape.
+        dtype: the default of PyTorch, and of TensorFlow with numbers.
+        seed: takes the place of the script's own, if numbers does not.
+        device: where PyTorch's Tensors are to live, "cpu" or "cuda".
+    """
+    path = ROOT / script
+    code = compile(path.read_bytes(), str(path), "exec")
+    result = Run(names={"__name__": "__main__"})
+    default_dtype = torch.get_default_dtype()
+    accelerator = None if device == "cpu" else torch.device(device)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            torch.accelerator,
+            "current_accelerator",
+            lambda check_available=False: accelerator,
+        )
+        record(patch, result)
+        if numbers:
+            feed(patch, numbers, dtype)
+        elif seed is not None:
+            reseed(patch, np.random, "default_rng", seed)
+            reseed(patch, torch, "manual_seed", seed)
+            reseed(patch, random, "seed", seed)
+        if uses(script, "tensorflow"):
+            tf = import_tensorflow()
+            if numbers:
+                constant = tf.constant
+                patch.setattr(
+                    tf.random, "normal", lambda s: constant(numbers[s], dtype)
+                )
+            elif seed is not None:
+                reseed(patch, tf.random, "set_seed", seed)
+        torch.set_default_dtype(getattr(torch, dtype))
+        try:
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                exec(code, result.names)
+        finally:
+            torch.set_default_dtype(default_dtype)
+    result.lines = output.getvalue().splitlines()
+    return result

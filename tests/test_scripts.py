@@ -1,0 +1,134 @@
+"""Every script, run the way a learner runs it."""
+
+import ast
+import functools
+import math
+import re
+import tempfile
+from pathlib import Path
+
+import pytest
+from harness import (
+    LINE,
+    PYTORCH_SCRIPTS,
+    ROOT,
+    SCRIPTS,
+    STEPS,
+    Run,
+    import_tensorflow,
+    needed_fall,
+    run,
+    start,
+    uses,
+)
+
+# absl's log lines, which TensorFlow writes on import whatever is set, and the
+# two lines of them that carry no prefix.
+TENSORFLOW_LOG = re.compile(
+    r"[IWE]\d{4} [\d:.]+ .*"
+    r"|\d{4}-\d\d-\d\d [\d:.]+: [IWE] .*"
+    r"|WARNING: All log messages before absl::InitializeLog.*"
+    r"|To enable the following instructions: .*"
+)
+
+
+@functools.cache
+def own_processes(script: str) -> list[tuple[int, str, str]]:
+    """Run a script twice at once; return exit code, stdout, stderr of each.
+
+    The second run turns warnings into errors, where the script's packages
+    are ours to answer for.
+    """
+    if uses(script, "tensorflow"):
+        import_tensorflow()
+        options = []
+    else:
+        options = ["-W", "error"]
+    with tempfile.TemporaryDirectory() as elsewhere:
+        cwd = Path(elsewhere)
+        started = [start(script, cwd), start(script, cwd, *options)]
+        try:
+            outputs = [process.communicate(timeout=100) for process in started]
+        finally:
+            for process in started:
+                process.kill()
+    codes = [process.returncode for process in started]
+    return [
+        (code, *output) for code, output in zip(codes, outputs, strict=True)
+    ]
+
+
+def test_all_scripts_are_found() -> None:
+    assert len(SCRIPTS) >= 9
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_exits_with_0_and_says_nothing_on_stderr(script: str) -> None:
+    for code, _, stderr in own_processes(script):
+        assert code == 0, stderr
+        lines = stderr.splitlines()
+        if uses(script, "tensorflow"):
+            lines = [s for s in lines if not TENSORFLOW_LOG.fullmatch(s)]
+        assert lines == []
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_prints_the_loss_every_50_steps_and_at_the_end(script: str) -> None:
+    result = Run(own_processes(script)[0][1].splitlines())
+    assert list(result.losses) == STEPS
+    assert all(map(math.isfinite, result.losses.values()))
+    assert len(result.lines) <= 12
+    assert sum(bool(LINE.fullmatch(line)) for line in result.lines) == 11
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_last_loss_is_far_below_the_first(script: str) -> None:
+    result = Run(own_processes(script)[0][1].splitlines())
+    assert result.fall >= needed_fall(script)
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_two_runs_print_the_same(script: str) -> None:
+    (_, first, _), (_, second, _) = own_processes(script)
+    assert first == second
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_docstring_comes_first_and_names_the_command(script: str) -> None:
+    tree = ast.parse((ROOT / script).read_text(encoding="utf-8"))
+    docstring = ast.get_docstring(tree) or ""
+    assert f"    python {script}" in docstring.splitlines()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_imports_nothing_from_this_repository(script: str) -> None:
+    tree = ast.parse((ROOT / script).read_text(encoding="utf-8"))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0
+            imported.add(node.module.split(".")[0])
+    ours = {path.stem for path in (*ROOT.iterdir(), *ROOT.glob("*/*.py"))}
+    assert imported and not imported & ours
+
+
+@pytest.mark.parametrize("script", PYTORCH_SCRIPTS)
+def test_device_is_chosen_in_one_line(script: str) -> None:
+    source = (ROOT / script).read_text(encoding="utf-8")
+    assert len(re.findall(r"^device = ", source, re.MULTILINE)) == 1
+    assert "cuda" not in source
+
+
+@pytest.mark.parametrize("script", PYTORCH_SCRIPTS)
+def test_tensors_live_on_cuda(script: str, cuda: str) -> None:
+    result = run(script, device=cuda)
+    names = result.names
+    model = names.get("model")
+    parameters = model.parameters() if model else [names["w1"], names["w2"]]
+    results = [names["x"], names["y"], names["y_pred"], names["loss"]]
+    for tensor in [*results, *parameters]:
+        assert tensor.device.type == "cuda"
+    assert list(result.losses) == STEPS
+    assert result.fall >= needed_fall(script)
