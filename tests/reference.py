@@ -1,0 +1,112 @@
+"""The tutorial's nets and optimizers again, in numpy and float64.
+
+Written from the formulas, with no code of the scripts. A net is a list of
+layers, a weight of shape (inputs, outputs) and a bias of shape (outputs,) or
+None each, and the path that the data takes: the index of each layer in the
+order of use. A ReLU stands between two uses.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
+
+Layer = tuple[np.ndarray, np.ndarray | None]
+
+
+def loss_and_gradients(
+    x: np.ndarray, y: np.ndarray, layers: list[Layer], path: Sequence[int]
+) -> tuple[float, list[Layer]]:
+    """Return the sum of squared errors, and its gradient for each layer.
+
+    A gradient has the shapes of its layer and is the sum over its uses. A
+    layer that is not used has the gradient (None, None).
+    """
+    inputs = [x]
+    for place, index in enumerate(path):
+        weight, bias = layers[index]
+        output = np.einsum("ni,io->no", inputs[-1], weight)
+        if bias is not None:
+            output = output + bias
+        if place < len(path) - 1:
+            output = np.where(output > 0, output, 0)
+        inputs.append(output)
+    error = inputs.pop() - y
+
+    gradients: list[Layer] = [(None, None)] * len(layers)
+    flow = 2 * error
+    for place in reversed(range(len(path))):
+        index = path[place]
+        weight, bias = layers[index]
+        of_weight = np.einsum("ni,no->io", inputs[place], flow)
+        of_bias = None if bias is None else flow.sum(axis=0)
+        if gradients[index][0] is not None:
+            of_weight = of_weight + gradients[index][0]
+            if bias is not None:
+                of_bias = of_bias + gradients[index][1]
+        gradients[index] = of_weight, of_bias
+        # What comes out of a ReLU is positive where it let its input pass.
+        flow = np.einsum("no,io->ni", flow, weight)
+        flow = np.where(inputs[place] > 0, flow, 0)
+    return float((error**2).sum()), gradients
+
+
+class GradientDescent:
+    """Gradient descent with momentum, as PyTorch's SGD defines it.
+
+    v <- momentum v + g, then p <- p - learning_rate v; v begins as g:
+    https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html
+    """
+
+    def __init__(self, learning_rate: float, momentum: float = 0.0) -> None:
+        self.learning_rate, self.momentum = learning_rate, momentum
+        self.velocity: dict[tuple[int, int], np.ndarray] = {}
+
+    def __call__(self, key, parameter, gradient):
+        velocity = self.momentum * self.velocity.get(key, 0.0) + gradient
+        self.velocity[key] = velocity
+        return parameter - self.learning_rate * velocity
+
+
+class Adam:
+    """Adam, from Algorithm 1 of its paper, https://arxiv.org/abs/1412.6980."""
+
+    def __init__(self, learning_rate: float) -> None:
+        self.learning_rate = learning_rate
+        self.moments: dict[tuple[int, int], tuple] = {}
+
+    def __call__(self, key, parameter, gradient):
+        t, first, second = self.moments.get(key, (0, 0.0, 0.0))
+        t += 1
+        first = 0.9 * first + (1 - 0.9) * gradient
+        second = 0.999 * second + (1 - 0.999) * gradient**2
+        self.moments[key] = t, first, second
+        first_unbiased = first / (1 - 0.9**t)
+        second_unbiased = second / (1 - 0.999**t)
+        step = first_unbiased / (np.sqrt(second_unbiased) + 1e-8)
+        return parameter - self.learning_rate * step
+
+
+def train(
+    x: np.ndarray,
+    y: np.ndarray,
+    layers: list[Layer],
+    paths: Iterable[Sequence[int]],
+    update: Callable,
+) -> tuple[list[float], list[Layer]]:
+    """Return the loss at each step, one a path, and the final layers."""
+    losses = []
+    for path in paths:
+        loss, gradients = loss_and_gradients(x, y, layers, path)
+        losses.append(loss)
+        layers = [
+            tuple(
+                part if grad is None else update((i, j), part, grad)
+                for j, (part, grad) in enumerate(
+                    zip(layer, gradient, strict=True)
+                )
+            )
+            for i, (layer, gradient) in enumerate(
+                zip(layers, gradients, strict=True)
+            )
+        ]
+    return losses, layers

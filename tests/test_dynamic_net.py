@@ -1,0 +1,133 @@
+"""Control flow and weight sharing in the dynamic net."""
+
+import copy
+import random
+
+import pytest
+import torch
+from harness import Run, run
+
+SCRIPT = "nn/dynamic_net.py"
+
+
+@pytest.fixture(scope="module")
+def trained(device) -> Run:
+    """What the script leaves, trained in float64."""
+    return run(SCRIPT, dtype="float64", device=device)
+
+
+@pytest.fixture
+def names(trained) -> dict:
+    names = dict(trained.names)
+    names["model"] = copy.deepcopy(names["model"])
+    return names
+
+
+@pytest.fixture
+def loss_at(names, monkeypatch):
+    """A function that returns the model's loss at a depth."""
+
+    def loss_at(depth: int) -> torch.Tensor:
+        monkeypatch.setattr(random, "randint", lambda low, high: depth)
+        return names["loss_fn"](names["model"](names["x"]), names["y"])
+
+    return loss_at
+
+
+def graph_nodes(loss: torch.Tensor) -> int:
+    """Return the number of nodes of the graph behind a loss."""
+    seen, todo = set(), [loss.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            todo += [function for function, _ in node.next_functions]
+    return len(seen)
+
+
+def test_all_four_depths_occur(trained) -> None:
+    assert set(trained.draws) == {1, 2, 3, 4}
+    assert all(trained.draws.count(depth) > 90 for depth in (1, 2, 3, 4))
+
+
+def test_number_of_parameters_is_the_same_at_every_depth(
+    trained, names, loss_at
+) -> None:
+    layers = [(1000, 100), (100, 100), (100, 10)]
+    expected = sum((inputs + 1) * outputs for inputs, outputs in layers)
+    assert trained.lines[0] == f"parameters {expected}"
+    for depth in (1, 2, 3, 4):
+        loss_at(depth)
+        counts = [p.numel() for p in names["model"].parameters()]
+        assert sum(counts) == expected
+
+
+@pytest.mark.parametrize("depth", [2, 3, 4])
+def test_shared_gradient_is_the_sum_over_separate_copies(
+    names, loss_at, depth
+) -> None:
+    model = names["model"]
+    model.zero_grad()
+    loss = loss_at(depth)
+    loss.backward()
+
+    copies = [copy.deepcopy(model.middle_linear) for _ in range(depth - 1)]
+    h = torch.relu(model.linear1(names["x"]))
+    for layer in copies:
+        layer.zero_grad()
+        h = torch.relu(layer(h))
+    unshared = names["loss_fn"](model.linear2(h), names["y"])
+    unshared.backward()
+
+    assert torch.allclose(loss, unshared, rtol=1e-12)
+    for name in ("weight", "bias"):
+        shared = getattr(model.middle_linear, name).grad
+        parts = [getattr(layer, name).grad for layer in copies]
+        assert len(parts) == depth - 1
+        torch.testing.assert_close(shared, sum(parts), rtol=1e-9, atol=1e-12)
+
+
+def test_step_of_depth_1_leaves_the_middle_layer_as_it_is(
+    names, loss_at
+) -> None:
+    model = names["model"]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+    settings = names["optimizer"].param_groups[0]
+    assert (settings["lr"], settings["momentum"]) == (1e-4, 0.9)
+
+    def step(depth):
+        loss = loss_at(depth)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    middle = model.middle_linear
+    step(3)  # So that the middle layer has momentum to carry it on.
+    velocity = optimizer.state[middle.weight]["momentum_buffer"]
+    assert velocity.abs().max() > 0
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    velocity_before = velocity.clone()
+    step(1)
+    after = model.state_dict()
+    assert middle.weight.grad is None and middle.bias.grad is None
+    for name, value in before.items():
+        same = torch.equal(after[name], value)
+        assert same == name.startswith("middle_linear.")
+    assert torch.equal(velocity, velocity_before)
+
+
+def test_graph_differs_from_depth_to_depth(loss_at) -> None:
+    sizes = [graph_nodes(loss_at(depth)) for depth in (1, 2, 3, 4)]
+    assert sizes == sorted(set(sizes))
+    # And the same depth gives the same graph again.
+    assert graph_nodes(loss_at(1)) == sizes[0]
+
+
+def test_plain_sgd_stays_far_above_momentum(monkeypatch) -> None:
+    with_momentum = run(SCRIPT)
+    sgd = torch.optim.SGD
+    monkeypatch.setattr(
+        torch.optim, "SGD", lambda params, lr, momentum: sgd(params, lr=lr)
+    )
+    without = run(SCRIPT)
+    assert without.losses[499] > 10 * with_momentum.losses[499]

@@ -1,0 +1,130 @@
+"""The scripts compute what the formulas say, step by step.
+
+The five without nn follow one trajectory; each of the four with nn follows
+that of its own optimizer. The references are in reference.py.
+"""
+
+import numpy as np
+import pytest
+import torch
+from harness import Run, run
+from reference import Adam, GradientDescent, train
+
+FIVE = {
+    "numpy": "tensor/two_layer_net_numpy.py",
+    "tensor": "tensor/two_layer_net_tensor.py",
+    "autograd": "autograd/two_layer_net_autograd.py",
+    "custom_function": "autograd/two_layer_net_custom_function.py",
+    "tensorflow": "autograd/tf_two_layer_net.py",
+}
+
+
+def to_array(value) -> np.ndarray:
+    """Return an array, a Tensor or a TensorFlow variable as an array."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+    return value if isinstance(value, np.ndarray) else value.numpy()
+
+
+@pytest.fixture(scope="module")
+def trajectory(numbers):
+    """The reference's losses, and its final w1 and w2."""
+    x, y, w1, w2 = numbers.values()
+    update = GradientDescent(1e-6)
+    return train(x, y, [(w1, None), (w2, None)], [[0, 1]] * 500, update)
+
+
+def check_five(name, device, numbers, trajectory) -> None:
+    result = run(FIVE[name], numbers=numbers, dtype="float64", device=device)
+    losses, layers = trajectory
+    for step, loss in result.losses.items():
+        assert loss == pytest.approx(losses[step], rel=1e-6)
+    for weight, (expected, _) in zip(("w1", "w2"), layers, strict=True):
+        final = to_array(result.names[weight])
+        assert final.dtype == np.float64
+        np.testing.assert_allclose(final, expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", FIVE)
+def test_five_scripts_follow_one_trajectory(name, numbers, trajectory) -> None:
+    check_five(name, "cpu", numbers, trajectory)
+
+
+@pytest.mark.parametrize("name", ["tensor", "autograd", "custom_function"])
+def test_on_cuda_too(name, cuda, numbers, trajectory) -> None:
+    check_five(name, cuda, numbers, trajectory)
+
+
+@pytest.mark.parametrize("name", FIVE)
+def test_as_shipped_they_agree_up_to_step_50(name, numbers, trajectory):
+    result = run(FIVE[name], numbers=numbers)
+    expected = "float64" if name == "numpy" else "float32"
+    assert to_array(result.names["w1"]).dtype == expected
+    for step in (0, 50):
+        assert result.losses[step] == pytest.approx(
+            trajectory[0][step], rel=1e-4
+        )
+
+
+def test_float32_ends_above_float64(numbers, trajectory) -> None:
+    # Why two readers' last digits differ, and what the figure shows.
+    result = run(FIVE["tensor"], numbers=numbers)
+    assert result.losses[499] > 10 * trajectory[0][499]
+
+
+def check_with_nn(script: str, update, device: str) -> Run:
+    result = run(script, dtype="float64", device=device)
+    x, y = to_array(result.names["x"]), to_array(result.names["y"])
+    layers = [(weight.T, bias) for weight, bias in result.initial]
+    paths = [
+        [0, *[1] * (depth - 1), len(layers) - 1]
+        for depth in result.draws or [1] * 500
+    ]
+    losses, layers = train(x, y, layers, paths, update)
+    for step, loss in result.losses.items():
+        assert loss == pytest.approx(losses[step], rel=1e-6)
+    parameters = list(result.names["model"].parameters())
+    for parameter, expected in zip(
+        parameters, [part for layer in layers for part in layer], strict=True
+    ):
+        np.testing.assert_allclose(
+            to_array(parameter).T, expected, rtol=0, atol=1e-8
+        )
+    return result
+
+
+def test_nn_follows_gradient_descent(device) -> None:
+    check_with_nn("nn/two_layer_net_nn.py", GradientDescent(1e-4), device)
+
+
+@pytest.mark.parametrize("script", ["optim", "module"])
+def test_optim_and_module_follow_adam(script, device) -> None:
+    check_with_nn(f"nn/two_layer_net_{script}.py", Adam(1e-4), device)
+
+
+def test_dynamic_net_follows_momentum_at_the_depths_it_picked(device):
+    update = GradientDescent(1e-4, momentum=0.9)
+    result = check_with_nn("nn/dynamic_net.py", update, device)
+    assert len(result.draws) == 500
+    for step, depth in result.depths.items():
+        assert depth == result.draws[step]
+
+
+def test_optim_and_module_agree_to_the_last_bit() -> None:
+    optim = run("nn/two_layer_net_optim.py")
+    module = run("nn/two_layer_net_module.py")
+    assert optim.lines == module.lines
+    for one, other in zip(
+        optim.names["model"].parameters(),
+        module.names["model"].parameters(),
+        strict=True,
+    ):
+        assert torch.equal(one, other)
+
+
+def test_mean_is_the_sum_over_the_number_of_elements() -> None:
+    # The default reduction: 640 times smaller here, and its gradients too.
+    names = run("nn/two_layer_net_nn.py").names
+    y_pred, y = names["y_pred"].detach(), names["y"]
+    mean = torch.nn.MSELoss()(y_pred, y)
+    assert names["loss"].item() == pytest.approx(640 * mean.item(), rel=1e-5)
