@@ -1,0 +1,64 @@
+# Everything runs in .venv, which the first target that needs it makes.
+
+# The first Python of a version that every package has wheels for.
+PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
+	$$python -c 'import ensurepip, sys; \
+	sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$python && break; done)
+BIN := .venv/bin
+# In the tutorial's order.
+SCRIPTS := $(shell sed -n 's/^:INCLUDE \(.*\.py\)$$/\1/p' README_raw.md)
+
+.PHONY: help examples test readme outputs figures lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make examples  train all nine nets, one after the other"
+	@echo "make test      run every test"
+	@echo "make readme    rebuild README.md from README_raw.md"
+	@echo "make outputs   run the scripts and keep what they print"
+	@echo "make figures   draw the figures from the kept outputs"
+	@echo "make lint      check the code and its format with ruff"
+	@echo "make clean     remove .venv and the caches"
+
+examples: .venv/installed
+	@for script in $(SCRIPTS); do \
+		echo; echo "== $$script"; $(BIN)/python $$script || exit 1; \
+	done
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+readme: .venv/installed
+	$(BIN)/python build_readme.py
+
+# On the CPU and one thread, so that the next run prints the same.
+outputs: .venv/installed
+	@for script in $(SCRIPTS); do \
+		output=outputs/$${script%.py}.txt; echo "$$output"; \
+		mkdir -p $$(dirname $$output); \
+		CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/python $$script \
+			> $$output.new && mv $$output.new $$output || exit 1; \
+	done
+
+figures: .venv/installed-dev
+	$(BIN)/python draw_figures.py
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+clean:
+	rm -rf .venv .pytest_cache .ruff_cache __pycache__ */__pycache__
+
+.venv/installed: requirements.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11, 3.12 or 3.13 with venv" \
+		"here. Install one (on Debian: apt install python3-venv), or name" \
+		"it: make PYTHON=/path/to/python" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --disable-pip-version-check -r $<
+	@touch $@
+
+.venv/installed-dev: requirements-dev.txt .venv/installed
+	$(BIN)/python -m pip install --disable-pip-version-check -r $<
+	@touch $@
