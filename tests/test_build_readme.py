@@ -115,8 +115,8 @@ def test_directives_in_an_included_file_are_text(expanded) -> None:
         ('"""D."""\r\n\r\nx = 1\r\n', "x = 1\n"),
         ('"""```"""\nx = 1\n', "x = 1\n"),
         (
-            '"""D."""\nclass A:\n    """C."""\n    def f():\n        """F."""\n',
-            'class A:\n    """C."""\n    def f():\n        """F."""\n',
+            '"""D."""\nclass A:\n    """C."""\n\n\ndef f():\n    """F."""\n',
+            'class A:\n    """C."""\n\n\ndef f():\n    """F."""\n',
         ),
     ],
 )

@@ -1,0 +1,157 @@
+"""Draw how the losses fall, from what the scripts print.
+
+    python draw_figures.py
+
+Reads outputs/, where `make outputs` keeps what each script prints, and writes
+figures/losses-light.svg and figures/losses-dark.svg. Needs matplotlib, from
+requirements-dev.txt.
+"""
+
+import hashlib
+import math
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+FIGURES = {
+    "light": ROOT / "figures" / "losses-light.svg",
+    "dark": ROOT / "figures" / "losses-dark.svg",
+}
+# What GitHub's two themes have for text and grid.
+INK = {"light": ("#1f2328", "#d1d9e0"), "dark": ("#f0f6fc", "#3d444d")}
+
+# The lines, in the tutorial's order: the captures that it shows, its label,
+# its colour in either theme, its dashes, its marker. Captures that are alike
+# lie upon one another and share a label. The colours are those of Okabe and
+# Ito, https://jfly.uni-koeln.de/color/, made darker for the light theme; the
+# dashes and markers tell the lines apart without them.
+LINES = [
+    (["tensor/two_layer_net_numpy"], "numpy", "#a65200", "#e69f00", "-", "o"),
+    (
+        [
+            "tensor/two_layer_net_tensor",
+            "autograd/two_layer_net_autograd",
+            "autograd/two_layer_net_custom_function",
+        ],
+        "tensor, autograd, custom",
+        "#0b61a4",
+        "#56b4e9",
+        "-",
+        "s",
+    ),
+    (
+        ["autograd/tf_two_layer_net"],
+        "TensorFlow",
+        "#00735c",
+        "#2fc79a",
+        "--",
+        "^",
+    ),
+    (["nn/two_layer_net_nn"], "nn", "#a3407a", "#e08fc0", "-.", "D"),
+    (
+        ["nn/two_layer_net_optim", "nn/two_layer_net_module"],
+        "optim, module",
+        "#4d4d4d",
+        "#b8b8b8",
+        "--",
+        "v",
+    ),
+    (["nn/dynamic_net"], "dynamic net", "#b3261e", "#ff7b6b", ":", "P"),
+]
+
+
+def capture(script: str) -> str:
+    """Return what a script, named without its ending, was seen to print."""
+    path = ROOT / "outputs" / f"{script}.txt"
+    return path.read_text(encoding="utf-8")
+
+
+def losses(text: str) -> tuple[list[int], list[float]]:
+    """Return the steps and the losses that a script printed."""
+    found = re.findall(r"^step +(\d+)  loss (\S+)", text, re.MULTILINE)
+    return [int(step) for step, _ in found], [float(loss) for _, loss in found]
+
+
+def fingerprint() -> str:
+    """Return a digest of all that the figures are made from.
+
+    The figures carry it, so that a test without matplotlib sees whether they
+    are up to date.
+    """
+    digest = hashlib.sha256(Path(__file__).read_text("utf-8").encode())
+    for scripts, *_ in LINES:
+        for script in scripts:
+            digest.update(capture(script).encode())
+    return digest.hexdigest()
+
+
+def spread(heights: list[float], gap: float) -> list[float]:
+    """Return the heights of labels, moved up until none is within gap."""
+    moved: dict[int, float] = {}
+    floor = float("-inf")
+    for index in sorted(range(len(heights)), key=lambda i: heights[i]):
+        floor = moved[index] = max(heights[index], floor + gap)
+    return [moved[index] for index in range(len(heights))]
+
+
+def draw(theme: str) -> None:
+    """Draw the figure for a theme of GitHub's, "light" or "dark"."""
+    import matplotlib
+
+    matplotlib.use("svg")
+    import matplotlib.pyplot as plt
+
+    # Names in the file that do not change from one drawing to the next.
+    plt.rcParams["svg.hashsalt"] = "losses"
+    ink, grid = INK[theme]
+    figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
+
+    ends = []
+    for scripts, label, light, dark, dashes, marker in LINES:
+        color = light if theme == "light" else dark
+        for script in scripts:
+            steps, values = losses(capture(script))
+            axes.plot(
+                steps, values, dashes, color=color, marker=marker, ms=4, lw=1.6
+            )
+        ends.append((values[-1], label, color))
+
+    axes.set_yscale("log")
+    axes.set_xlim(0, 500)
+    axes.set_xlabel("step", color=ink)
+    axes.set_ylabel("loss (logarithmic)", color=ink)
+    axes.set_yticks([10.0**power for power in range(-6, 9, 2)])
+    axes.minorticks_off()
+    axes.grid(color=grid, lw=0.6)
+    axes.tick_params(colors=ink, length=0)
+    axes.spines[:].set_visible(False)
+
+    # Each label at the end of its line. A line of text is about 0.8 powers
+    # of ten high.
+    heights = spread([math.log10(end) for end, _, _ in ends], gap=0.8)
+    for height, (_, label, color) in zip(heights, ends, strict=True):
+        axes.annotate(
+            label,
+            (500, 10**height),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            color=color,
+            annotation_clip=False,
+        )
+    figure.savefig(
+        FIGURES[theme],
+        transparent=True,
+        metadata={"Date": None, "Description": fingerprint()},
+    )
+    plt.close(figure)
+
+
+def main() -> None:
+    FIGURES["light"].parent.mkdir(exist_ok=True)
+    for theme in FIGURES:
+        draw(theme)
+
+
+if __name__ == "__main__":
+    main()
