@@ -22,8 +22,8 @@ INK = {"light": ("#1f2328", "#d1d9e0"), "dark": ("#f0f6fc", "#3d444d")}
 
 # The lines, in the tutorial's order: the captures that it shows, its label,
 # its colour in either theme, its dashes, its marker. Captures that are alike
-# lie upon one another and share a label. The colours are those of Okabe and
-# Ito, https://jfly.uni-koeln.de/color/, made darker for the light theme; the
+# lie upon one another and share a label. The hues are those that Okabe and Ito
+# chose for readers who see colours alike, https://jfly.uni-koeln.de/color/;
 # dashes and markers tell the lines apart without them.
 LINES = [
     (["tensor/two_layer_net_numpy"], "numpy", "#a65200", "#e69f00", "-", "o"),
@@ -103,8 +103,9 @@ def draw(theme: str) -> None:
 
     # Names in the file that do not change from one drawing to the next.
     plt.rcParams["svg.hashsalt"] = "losses"
+    plt.rcParams["font.size"] = 12
     ink, grid = INK[theme]
-    figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
+    figure, axes = plt.subplots(figsize=(9, 5.6), layout="constrained")
 
     ends = []
     for scripts, label, light, dark, dashes, marker in LINES:

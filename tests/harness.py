@@ -1,12 +1,14 @@
 """Run the tutorial's scripts as they are, and hand back what they leave."""
 
 import contextlib
+import functools
 import io
 import os
 import random
 import re
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,6 +120,32 @@ def import_tensorflow() -> Any:
     )
     tf.config.set_visible_devices([], "GPU")
     return tf
+
+
+@functools.cache
+def own_processes(script: str) -> list[tuple[int, str, str]]:
+    """Run a script twice at once; return exit code, stdout, stderr of each.
+
+    The second run turns warnings into errors, where the script's packages
+    are ours to answer for.
+    """
+    if uses(script, "tensorflow"):
+        import_tensorflow()
+        options = []
+    else:
+        options = ["-W", "error"]
+    with tempfile.TemporaryDirectory() as elsewhere:
+        cwd = Path(elsewhere)
+        started = [start(script, cwd), start(script, cwd, *options)]
+        try:
+            outputs = [process.communicate(timeout=100) for process in started]
+        finally:
+            for process in started:
+                process.kill()
+    codes = [process.returncode for process in started]
+    return [
+        (code, *output) for code, output in zip(codes, outputs, strict=True)
+    ]
 
 
 def feed(patch: pytest.MonkeyPatch, numbers: Numbers, dtype: str) -> None:

@@ -1,11 +1,8 @@
 """Every script, run the way a learner runs it."""
 
 import ast
-import functools
 import math
 import re
-import tempfile
-from pathlib import Path
 
 import pytest
 from harness import (
@@ -15,10 +12,9 @@ from harness import (
     SCRIPTS,
     STEPS,
     Run,
-    import_tensorflow,
     needed_fall,
+    own_processes,
     run,
-    start,
     uses,
 )
 
@@ -30,32 +26,6 @@ TENSORFLOW_LOG = re.compile(
     r"|WARNING: All log messages before absl::InitializeLog.*"
     r"|To enable the following instructions: .*"
 )
-
-
-@functools.cache
-def own_processes(script: str) -> list[tuple[int, str, str]]:
-    """Run a script twice at once; return exit code, stdout, stderr of each.
-
-    The second run turns warnings into errors, where the script's packages
-    are ours to answer for.
-    """
-    if uses(script, "tensorflow"):
-        import_tensorflow()
-        options = []
-    else:
-        options = ["-W", "error"]
-    with tempfile.TemporaryDirectory() as elsewhere:
-        cwd = Path(elsewhere)
-        started = [start(script, cwd), start(script, cwd, *options)]
-        try:
-            outputs = [process.communicate(timeout=100) for process in started]
-        finally:
-            for process in started:
-                process.kill()
-    codes = [process.returncode for process in started]
-    return [
-        (code, *output) for code, output in zip(codes, outputs, strict=True)
-    ]
 
 
 def test_all_scripts_are_found() -> None:
