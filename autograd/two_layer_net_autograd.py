@@ -1,7 +1,8 @@
 """The same net with autograd: the backward pass in one call.
 
 New: requires_grad=True tells PyTorch to record what is done with w1 and w2,
-and loss.backward() computes their gradients from that record.
+and loss.backward() computes from that record the gradients of the loss with
+respect to them.
 
     python autograd/two_layer_net_autograd.py
 """
@@ -14,7 +15,7 @@ device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
 # N: batch size, D_in: input size, H: hidden size, D_out: output size.
 N, D_in, H, D_out = 64, 1000, 100, 10
 
-# Random inputs and targets. Nobody asks for their gradients.
+# Random inputs and targets. They need no gradients.
 x = torch.randn(N, D_in, device=device)
 y = torch.randn(N, D_out, device=device)
 

@@ -1,4 +1,4 @@
-"""The same net with an own autograd operator: ReLU, forward and backward.
+"""The same net with an autograd operator of its own: ReLU, both ways.
 
 New: a torch.autograd.Function, called through apply, takes the place of
 torch.relu. Autograd calls its backward when it comes to it.

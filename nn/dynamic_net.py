@@ -46,7 +46,7 @@ model = DynamicNet(D_in, H, D_out).to(device)
 loss_fn = torch.nn.MSELoss(reduction="sum")
 print("parameters", sum(param.numel() for param in model.parameters()))
 
-# Momentum carries the parameters on through the change of depth.
+# Momentum mixes the gradients of steps of different depths.
 learning_rate = 1e-4
 optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
 

@@ -1,7 +1,7 @@
 """The same net with optim: Adam makes the update.
 
-New: an optimizer is handed the parameters once and then updates them, and
-clears their gradients, on demand.
+New: an optimizer is handed the parameters once. From then on it updates them
+and clears their gradients when it is told to.
 
     python nn/two_layer_net_optim.py
 """
@@ -26,8 +26,8 @@ model = torch.nn.Sequential(
 ).to(device)
 loss_fn = torch.nn.MSELoss(reduction="sum")
 
-# To try another optimizer, change this line and nothing else.
 learning_rate = 1e-4
+# To try another optimizer, change this line.
 optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
 
 for t in range(500):

@@ -1,7 +1,7 @@
 """The same net with PyTorch Tensors: numpy's lines, on any device.
 
 New: the Tensor. It takes the place of the numpy array line by line, and it
-lives on the device that its constructor is handed.
+lives on the device that is named when it is made.
 
     python tensor/two_layer_net_tensor.py
 """

@@ -24,7 +24,7 @@ def loss_and_gradients(
     inputs = [x]
     for place, index in enumerate(path):
         weight, bias = layers[index]
-        output = np.einsum("ni,io->no", inputs[-1], weight)
+        output = np.tensordot(inputs[-1], weight, axes=(1, 0))
         if bias is not None:
             output = output + bias
         if place < len(path) - 1:
@@ -37,7 +37,7 @@ def loss_and_gradients(
     for place in reversed(range(len(path))):
         index = path[place]
         weight, bias = layers[index]
-        of_weight = np.einsum("ni,no->io", inputs[place], flow)
+        of_weight = np.tensordot(inputs[place], flow, axes=(0, 0))
         of_bias = None if bias is None else flow.sum(axis=0)
         if gradients[index][0] is not None:
             of_weight = of_weight + gradients[index][0]
@@ -45,7 +45,7 @@ def loss_and_gradients(
                 of_bias = of_bias + gradients[index][1]
         gradients[index] = of_weight, of_bias
         # What comes out of a ReLU is positive where it let its input pass.
-        flow = np.einsum("no,io->ni", flow, weight)
+        flow = np.tensordot(flow, weight, axes=(1, 1))
         flow = np.where(inputs[place] > 0, flow, 0)
     return float((error**2).sum()), gradients
 

@@ -68,6 +68,9 @@ def test_update_by_assignment_inside_no_grad_loses_requires_grad(w) -> None:
     with torch.no_grad():
         w = w - 0.1 * w.grad
     assert not w.requires_grad
+    other = torch.ones(3, requires_grad=True)
+    (w * other).sum().backward()
+    assert w.grad is None and other.grad is not None
     with pytest.raises(RuntimeError, match="does not require grad"):
         w.square().sum().backward()
 

@@ -120,11 +120,3 @@ def test_optim_and_module_agree_to_the_last_bit() -> None:
         strict=True,
     ):
         assert torch.equal(one, other)
-
-
-def test_mean_is_the_sum_over_the_number_of_elements() -> None:
-    # The default reduction: 640 times smaller here, and its gradients too.
-    names = run("nn/two_layer_net_nn.py").names
-    y_pred, y = names["y_pred"].detach(), names["y"]
-    mean = torch.nn.MSELoss()(y_pred, y)
-    assert names["loss"].item() == pytest.approx(640 * mean.item(), rel=1e-5)

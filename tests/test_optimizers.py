@@ -31,3 +31,14 @@ def test_optimizer_swaps_in_one_line(swap, monkeypatch) -> None:
     result = run(SCRIPT)
     assert isinstance(result.names["optimizer"], optimizer_class)
     assert result.fall >= 1000
+
+
+def test_zero_grad_after_backward_leaves_nothing_to_use() -> None:
+    names = run(SCRIPT).names
+    model, optimizer = names["model"], names["optimizer"]
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    names["loss_fn"](model(names["x"]), names["y"]).backward()
+    optimizer.zero_grad()
+    optimizer.step()
+    for parameter, value in zip(model.parameters(), before, strict=True):
+        assert parameter.grad is None and torch.equal(parameter, value)

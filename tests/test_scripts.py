@@ -2,11 +2,16 @@
 
 import ast
 import math
+import os
 import re
+import subprocess
+import sys
 
 import pytest
+import torch
 from harness import (
     LINE,
+    ON_CPU,
     PYTORCH_SCRIPTS,
     ROOT,
     SCRIPTS,
@@ -82,6 +87,31 @@ def test_imports_nothing_from_this_repository(script: str) -> None:
             imported.add(node.module.split(".")[0])
     ours = {path.stem for path in (*ROOT.iterdir(), *ROOT.glob("*/*.py"))}
     assert imported and not imported & ours
+
+
+def test_scripts_run_where_an_accelerator_is_hidden() -> None:
+    # What the tests do where Apple's MPS is, tried everywhere.
+    script = "tensor/two_layer_net_tensor.py"
+    hidden = subprocess.run(
+        [sys.executable, "-c", ON_CPU, str(ROOT / script)],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert hidden.stderr == ""
+    assert hidden.stdout == own_processes(script)[0][1]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
+def test_device_cuda_fails_clearly_where_there_is_no_cuda() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "--device", "cuda"],
+        cwd=ROOT,
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert result.returncode == pytest.ExitCode.USAGE_ERROR
+    assert "PyTorch finds no CUDA device here" in result.stderr
 
 
 @pytest.mark.parametrize("script", PYTORCH_SCRIPTS)

@@ -104,6 +104,19 @@ def test_loop_of_the_graph_itself_changes_from_call_to_call(tf) -> None:
     assert double.experimental_get_tracing_count() == 1
 
 
+def test_loop_over_tf_range_is_turned_into_one_of_the_graph(tf) -> None:
+    @tf.function
+    def double(value, depth):
+        for _ in tf.range(depth):
+            value = 2.0 * value
+        return value
+
+    value = tf.constant(1.0)
+    results = [double(value, tf.constant(d)).numpy() for d in (1, 2, 3, 4)]
+    assert results == [2, 4, 8, 16]
+    assert double.experimental_get_tracing_count() == 1
+
+
 def test_tensorflow_runs_eagerly_unless_asked(tf) -> None:
     assert tf.executing_eagerly()
     assert float(tf.constant(1.0) + 1.0) == 2.0
