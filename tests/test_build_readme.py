@@ -143,6 +143,12 @@ def test_longer_fence_holds_a_shorter_one(expanded) -> None:
     assert text == "````\n```\nx\n```\n````\n"
 
 
+def test_marks_indented_by_four_close_no_fence(expanded) -> None:
+    raw = "```python\n    ```\n:INCLUDE a.py\n```\n"
+    text = expanded(raw, a_py="x = 1\n")
+    assert text == "```python\n    ```\nx = 1\n```\n"
+
+
 def test_backticks_in_a_line_open_no_fence(expanded) -> None:
     assert expanded("```a``` b\nc\n") == "```a``` b\nc\n"
 

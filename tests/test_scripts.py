@@ -132,3 +132,8 @@ def test_tensors_live_on_cuda(script: str, cuda: str) -> None:
         assert tensor.device.type == "cuda"
     assert list(result.losses) == STEPS
     assert result.fall >= needed_fall(script)
+
+
+def test_one_operation_needs_its_tensors_on_one_device(cuda: str) -> None:
+    with pytest.raises(RuntimeError, match="same device"):
+        torch.ones(2, 2) @ torch.ones(2, 2, device=cuda)
