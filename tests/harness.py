@@ -72,7 +72,7 @@ class Run:
 
     lines: list[str] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)
-    initial: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
+    initial: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     draws: list[int] = field(default_factory=list)
 
     @property
@@ -114,9 +114,10 @@ def start(script: str, cwd: Path, *options: str) -> subprocess.Popen:
 
 
 def import_tensorflow() -> Any:
-    """Return TensorFlow, kept off the GPU; skip where it has no wheels."""
+    """Return TensorFlow, kept off the GPU; skip where it is missing."""
     tf = pytest.importorskip(
-        "tensorflow", reason="TensorFlow has no wheels for this Python"
+        "tensorflow",
+        reason="TensorFlow is not installed; it has no wheels for Python 3.14",
     )
     tf.config.set_visible_devices([], "GPU")
     return tf
@@ -182,8 +183,8 @@ def record(patch: pytest.MonkeyPatch, result: Run) -> None:
 
     def recorded_reset(layer):
         reset_parameters(layer)
-        weight, bias = layer.weight.detach(), layer.bias.detach()
-        result.initial.append((weight.numpy().copy(), bias.numpy().copy()))
+        parts = [p.detach().cpu().numpy() for p in layer.parameters()]
+        result.initial.append(tuple(part.copy() for part in parts))
 
     def recorded_randint(low, high):
         result.draws.append(randint(low, high))
