@@ -100,6 +100,18 @@ def test_no_graph_is_recorded_under_no_grad(w) -> None:
     assert w.square().sum().grad_fn is not None
 
 
+def test_data_hides_a_change_that_no_grad_lets_autograd_see(w) -> None:
+    loss = w.square().sum()
+    with torch.no_grad():
+        w += 1
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+    loss, before = w.square().sum(), w.detach().clone()
+    w.data += 1
+    loss.backward()
+    assert not torch.equal(w.grad, 2 * before)
+
+
 def test_graph_is_gone_after_backward(w) -> None:
     loss = w.square().sum()
     loss.backward()
