@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+
 from harness import (
     LINE,
     ON_CPU,
@@ -112,6 +113,26 @@ def test_device_cuda_fails_clearly_where_there_is_no_cuda() -> None:
     )
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert "PyTorch finds no CUDA device here" in result.stderr
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_script_needs_a_single_package(script: str) -> None:
+    packages = ("numpy", "torch", "tensorflow")
+    assert sum(uses(script, package) for package in packages) == 1
+
+
+def test_pytorch_warns_without_numpy_and_trains_all_the_same(tmp_path) -> None:
+    script = "nn/two_layer_net_nn.py"
+    (tmp_path / "numpy.py").write_text("raise ModuleNotFoundError('numpy')")
+    result = subprocess.run(
+        [sys.executable, "-c", ON_CPU, str(ROOT / script)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        encoding="utf-8",
+    )
+    assert "UserWarning: Failed to initialize NumPy" in result.stderr
+    assert result.returncode == 0
+    assert result.stdout == own_processes(script)[0][1]
 
 
 @pytest.mark.parametrize("script", PYTORCH_SCRIPTS)
