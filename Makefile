@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	&& echo $$python && break; done)
 BIN := .venv/bin
 # In the tutorial's order.
-SCRIPTS := $(shell sed -n 's/^:INCLUDE \(.*\.py\)$$/\1/p' README_raw.md)
+SCRIPTS = $(shell sed -n 's/^:INCLUDE \(.*\.py\)$$/\1/p' README_raw.md)
 
 .PHONY: help examples test readme outputs figures lint clean
 .DEFAULT_GOAL := help

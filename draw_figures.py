@@ -20,18 +20,25 @@ FIGURES = {
 # What GitHub's two themes have for text and grid.
 INK = {"light": ("#1f2328", "#d1d9e0"), "dark": ("#f0f6fc", "#3d444d")}
 
-# The lines, in the tutorial's order: the captures that it shows, its label,
-# its colour in either theme, its dashes, its marker. Captures that are alike
-# lie upon one another and share a label. The hues are those that Okabe and Ito
+# The lines, in the tutorial's order: its scripts, its label, its colour in
+# either theme, its dashes, its marker. Scripts that print the same lie upon
+# one another and share a label. The hues are those that Okabe and Ito
 # chose for readers who see colours alike, https://jfly.uni-koeln.de/color/;
 # dashes and markers tell the lines apart without them.
 LINES = [
-    (["tensor/two_layer_net_numpy"], "numpy", "#a65200", "#e69f00", "-", "o"),
+    (
+        ["tensor/two_layer_net_numpy.py"],
+        "numpy",
+        "#a65200",
+        "#e69f00",
+        "-",
+        "o",
+    ),
     (
         [
-            "tensor/two_layer_net_tensor",
-            "autograd/two_layer_net_autograd",
-            "autograd/two_layer_net_custom_function",
+            "tensor/two_layer_net_tensor.py",
+            "autograd/two_layer_net_autograd.py",
+            "autograd/two_layer_net_custom_function.py",
         ],
         "tensor, autograd, custom",
         "#0b61a4",
@@ -40,29 +47,29 @@ LINES = [
         "s",
     ),
     (
-        ["autograd/tf_two_layer_net"],
+        ["autograd/tf_two_layer_net.py"],
         "TensorFlow",
         "#00735c",
         "#2fc79a",
         "--",
         "^",
     ),
-    (["nn/two_layer_net_nn"], "nn", "#a3407a", "#e08fc0", "-.", "D"),
+    (["nn/two_layer_net_nn.py"], "nn", "#a3407a", "#e08fc0", "-.", "D"),
     (
-        ["nn/two_layer_net_optim", "nn/two_layer_net_module"],
+        ["nn/two_layer_net_optim.py", "nn/two_layer_net_module.py"],
         "optim, module",
         "#4d4d4d",
         "#b8b8b8",
         "--",
         "v",
     ),
-    (["nn/dynamic_net"], "dynamic net", "#b3261e", "#ff7b6b", ":", "P"),
+    (["nn/dynamic_net.py"], "dynamic net", "#b3261e", "#ff7b6b", ":", "P"),
 ]
 
 
 def capture(script: str) -> str:
-    """Return what a script, named without its ending, was seen to print."""
-    path = ROOT / "outputs" / f"{script}.txt"
+    """Return what a script was seen to print."""
+    path = (ROOT / "outputs" / script).with_suffix(".txt")
     return path.read_text(encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from harness import run
 from reference import loss_and_gradients
 

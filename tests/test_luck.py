@@ -3,6 +3,7 @@
 import math
 
 import pytest
+
 from harness import SCRIPTS, needed_fall, run, uses
 
 

@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from harness import run
+
+from harness import Run, run
 
 
 @pytest.fixture(scope="module")
-def nn() -> dict:
-    """What the nn script leaves."""
-    return run("nn/two_layer_net_nn.py").names
+def nn() -> Run:
+    """What the nn script prints and leaves."""
+    return run("nn/two_layer_net_nn.py")
 
 
 @pytest.fixture(scope="module")
@@ -17,9 +18,8 @@ def module() -> dict:
     return run("nn/two_layer_net_module.py").names
 
 
-def test_linear_draws_from_a_range_that_shrinks_with_its_inputs() -> None:
-    result = run("nn/two_layer_net_nn.py")
-    for weight, bias in result.initial:
+def test_linear_draws_from_a_range_that_shrinks_with_its_inputs(nn) -> None:
+    for weight, bias in nn.initial:
         inputs = weight.shape[1]
         for values in (weight, bias):
             assert abs(values).max() <= inputs**-0.5
@@ -33,14 +33,15 @@ def test_first_loss_is_small_because_of_it(nn) -> None:
     x, h = by_hand.names["x"], torch.randn(1000, 100)
     outputs = torch.relu(x @ h) @ torch.randn(100, 10)
     assert 100 < outputs.std() < 1000
-    assert 300 < run("nn/two_layer_net_nn.py").losses[0] < 1000
+    assert 300 < nn.losses[0] < 1000
 
 
 def test_mean_is_the_sum_over_the_number_of_elements(nn) -> None:
-    y_pred, y = nn["y_pred"].detach(), nn["y"]
+    names = nn.names
+    y_pred, y = names["y_pred"].detach(), names["y"]
     mean = torch.nn.MSELoss()(y_pred, y)
     assert y.numel() == 640
-    assert nn["loss"].item() == pytest.approx(640 * mean.item(), rel=1e-5)
+    assert names["loss"].item() == pytest.approx(640 * mean.item(), rel=1e-5)
 
 
 def test_modules_set_as_attributes_are_registered(module) -> None:

@@ -7,6 +7,7 @@ that of its own optimizer. The references are in reference.py.
 import numpy as np
 import pytest
 import torch
+
 from harness import Run, run
 from reference import Adam, GradientDescent, train
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from harness import ROOT, run
 
 SCRIPT = "nn/two_layer_net_optim.py"

@@ -4,15 +4,9 @@ import re
 import xml.etree.ElementTree as ET
 
 import pytest
-from harness import ROOT, SCRIPTS, Run, own_processes
 
 import draw_figures
-
-
-def capture(script: str) -> list[str]:
-    """Return the lines that outputs/ holds for a script."""
-    path = (ROOT / "outputs" / script).with_suffix(".txt")
-    return path.read_text(encoding="utf-8").splitlines()
+from harness import ROOT, SCRIPTS, Run, own_processes
 
 
 def without_losses(lines: list[str]) -> list[str]:
@@ -21,7 +15,7 @@ def without_losses(lines: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_script_still_prints_what_the_readme_shows(script: str) -> None:
-    shown = Run(capture(script))
+    shown = Run(draw_figures.capture(script).splitlines())
     printed = Run(own_processes(script)[0][1].splitlines())
     assert without_losses(printed.lines) == without_losses(shown.lines)
     for step, loss in printed.losses.items():
@@ -46,12 +40,12 @@ def test_readme_shows_every_capture_once() -> None:
     for script in SCRIPTS:
         name = script.removesuffix(".py")
         assert raw.count(f":INCLUDE outputs/{name}.txt") == 1
-        assert "\n".join(capture(script)) in readme
+        assert draw_figures.capture(script) in readme
 
 
 def test_figure_draws_every_script_once() -> None:
     drawn = [script for line in draw_figures.LINES for script in line[0]]
-    assert sorted(f"{script}.py" for script in drawn) == SCRIPTS
+    assert sorted(drawn) == SCRIPTS
 
 
 @pytest.mark.parametrize("theme", draw_figures.FIGURES)

@@ -4,9 +4,9 @@ import re
 import shlex
 
 import pytest
-from harness import ROOT, SCRIPTS
 
 import build_readme
+from harness import ROOT, SCRIPTS
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RAW = (ROOT / "README_raw.md").read_text(encoding="utf-8")

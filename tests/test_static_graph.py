@@ -5,6 +5,7 @@ import random
 import numpy as np
 import pytest
 import torch
+
 from harness import import_tensorflow, run
 from reference import GradientDescent, train
 
