@@ -23,16 +23,14 @@ w1 = tf.Variable(tf.random.normal((D_in, H)))
 w2 = tf.Variable(tf.random.normal((H, D_out)))
 
 learning_rate = 1e-6
-trace_count = 0
 
 
 @tf.function
 def train_step(x, y):
     """One step of gradient descent; returns the loss before it."""
-    # This is Python, not TensorFlow: it runs while the graph is traced and
+    # This is Python, not TensorFlow: it runs while the graph is traced, and
     # leaves nothing in it.
-    global trace_count
-    trace_count += 1
+    print("tracing train_step")
 
     # Forward pass. The tape notes what the gradients will need.
     with tf.GradientTape() as tape:
@@ -53,7 +51,3 @@ for t in range(500):
     loss = train_step(x, y)
     if t % 50 == 0 or t == 499:
         print(f"step {t:3d}  loss {loss.numpy():.6e}")
-
-graph = train_step.get_concrete_function(x, y).graph
-operation_count = len(graph.get_operations())
-print(f"traces {trace_count}  operations {operation_count}")

@@ -10,7 +10,9 @@ respect to them.
 import torch
 
 torch.manual_seed(0)
-device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+device = torch.device("cpu")
+if torch.accelerator.is_available():
+    device = torch.accelerator.current_accelerator()
 
 # N: batch size, D_in: input size, H: hidden size, D_out: output size.
 N, D_in, H, D_out = 64, 1000, 100, 10

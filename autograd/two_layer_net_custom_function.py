@@ -9,7 +9,7 @@ torch.relu. Autograd calls its backward when it comes to it.
 import torch
 
 
-class ReLU(torch.autograd.Function):
+class MyReLU(torch.autograd.Function):
     """max(0, h), element by element, for h of any shape."""
 
     @staticmethod
@@ -33,7 +33,9 @@ class ReLU(torch.autograd.Function):
 
 
 torch.manual_seed(0)
-device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+device = torch.device("cpu")
+if torch.accelerator.is_available():
+    device = torch.accelerator.current_accelerator()
 
 # N: batch size, D_in: input size, H: hidden size, D_out: output size.
 N, D_in, H, D_out = 64, 1000, 100, 10
@@ -50,7 +52,7 @@ learning_rate = 1e-6
 for t in range(500):
     # Forward pass. apply runs our operator and adds it to the graph.
     h = x @ w1
-    h_relu = ReLU.apply(h)
+    h_relu = MyReLU.apply(h)
     y_pred = h_relu @ w2
 
     # The loss.
@@ -58,7 +60,7 @@ for t in range(500):
     if t % 50 == 0 or t == 499:
         print(f"step {t:3d}  loss {loss.item():.6e}")
 
-    # Backward pass: autograd for the rest, ReLU.backward for the ReLU.
+    # Backward pass: autograd for the rest, MyReLU.backward for the ReLU.
     w1.grad = None
     w2.grad = None
     loss.backward()

@@ -9,30 +9,32 @@ that each forward pass builds a graph of its own from the same parameters.
 import random
 
 import torch
+from torch import nn
 
 
-class DynamicNet(torch.nn.Module):
-    """1 to 4 hidden layers, at random: (N, D_in) to (N, D_out)."""
+class DynamicNet(nn.Module):
+    """A net with depth hidden layers: (N, D_in) to (N, D_out)."""
 
     def __init__(self, D_in, H, D_out):
         super().__init__()
-        self.linear1 = torch.nn.Linear(D_in, H)
-        self.middle_linear = torch.nn.Linear(H, H)
-        self.linear2 = torch.nn.Linear(H, D_out)
+        self.linear1 = nn.Linear(D_in, H)
+        self.middle_linear = nn.Linear(H, H)
+        self.linear2 = nn.Linear(H, D_out)
 
-    def forward(self, x):
+    def forward(self, x, depth):
         h_relu = torch.relu(self.linear1(x))
         # The depth is the number of hidden layers. All but the first are one
         # module, used again and again with the same weights.
-        self.depth = random.randint(1, 4)
-        for _ in range(self.depth - 1):
+        for _ in range(depth - 1):
             h_relu = torch.relu(self.middle_linear(h_relu))
         return self.linear2(h_relu)
 
 
 random.seed(0)
 torch.manual_seed(0)
-device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+device = torch.device("cpu")
+if torch.accelerator.is_available():
+    device = torch.accelerator.current_accelerator()
 
 # N: batch size, D_in: input size, H: hidden size, D_out: output size.
 N, D_in, H, D_out = 64, 1000, 100, 10
@@ -43,7 +45,7 @@ y = torch.randn(N, D_out, device=device)
 
 # The model and its loss. The number of parameters is the same at any depth.
 model = DynamicNet(D_in, H, D_out).to(device)
-loss_fn = torch.nn.MSELoss(reduction="sum")
+loss_fn = nn.MSELoss(reduction="sum")
 print("parameters", sum(param.numel() for param in model.parameters()))
 
 # Momentum mixes the gradients of steps of different depths.
@@ -51,13 +53,14 @@ learning_rate = 1e-4
 optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
 
 for t in range(500):
-    # Forward pass, through a graph that no other step need have.
-    y_pred = model(x)
+    # Forward pass, through a graph as deep as this step happens to want it.
+    depth = random.randint(1, 4)
+    y_pred = model(x, depth)
 
     # The loss.
     loss = loss_fn(y_pred, y)
     if t % 50 == 0 or t == 499:
-        print(f"step {t:3d}  loss {loss.item():.6e}  depth {model.depth}")
+        print(f"step {t:3d}  loss {loss.item():.6e}  depth {depth}")
 
     # Clear the old gradients, compute the new ones, update the parameters.
     optimizer.zero_grad()

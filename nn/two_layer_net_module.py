@@ -7,17 +7,18 @@ how data flows through them.
 """
 
 import torch
+from torch import nn
 
 
-class TwoLayerNet(torch.nn.Module):
+class TwoLayerNet(nn.Module):
     """Linear, ReLU, Linear: (N, D_in) to (N, D_out)."""
 
     def __init__(self, D_in, H, D_out):
         super().__init__()
         # A module set as an attribute is registered: its parameters become
         # parameters of this module.
-        self.linear1 = torch.nn.Linear(D_in, H)
-        self.linear2 = torch.nn.Linear(H, D_out)
+        self.linear1 = nn.Linear(D_in, H)
+        self.linear2 = nn.Linear(H, D_out)
 
     def forward(self, x):
         # Any Tensor operation and any Python may stand here.
@@ -26,7 +27,9 @@ class TwoLayerNet(torch.nn.Module):
 
 
 torch.manual_seed(0)
-device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+device = torch.device("cpu")
+if torch.accelerator.is_available():
+    device = torch.accelerator.current_accelerator()
 
 # N: batch size, D_in: input size, H: hidden size, D_out: output size.
 N, D_in, H, D_out = 64, 1000, 100, 10
@@ -37,7 +40,7 @@ y = torch.randn(N, D_out, device=device)
 
 # The model and its loss.
 model = TwoLayerNet(D_in, H, D_out).to(device)
-loss_fn = torch.nn.MSELoss(reduction="sum")
+loss_fn = nn.MSELoss(reduction="sum")
 
 learning_rate = 1e-4
 optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)

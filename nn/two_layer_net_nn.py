@@ -7,9 +7,12 @@ output with the target, and the update visits every parameter of the model.
 """
 
 import torch
+from torch import nn
 
 torch.manual_seed(0)
-device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+device = torch.device("cpu")
+if torch.accelerator.is_available():
+    device = torch.accelerator.current_accelerator()
 
 # N: batch size, D_in: input size, H: hidden size, D_out: output size.
 N, D_in, H, D_out = 64, 1000, 100, 10
@@ -20,14 +23,14 @@ y = torch.randn(N, D_out, device=device)
 
 # Each Linear holds a weight and a bias, both with random initial values;
 # to(device) moves them all.
-model = torch.nn.Sequential(
-    torch.nn.Linear(D_in, H),
-    torch.nn.ReLU(),
-    torch.nn.Linear(H, D_out),
+model = nn.Sequential(
+    nn.Linear(D_in, H),
+    nn.ReLU(),
+    nn.Linear(H, D_out),
 ).to(device)
 
 # The sum of the squared errors, as before; the default is their mean.
-loss_fn = torch.nn.MSELoss(reduction="sum")
+loss_fn = nn.MSELoss(reduction="sum")
 
 learning_rate = 1e-4
 for t in range(500):

@@ -7,9 +7,12 @@ and clears their gradients when it is told to.
 """
 
 import torch
+from torch import nn
 
 torch.manual_seed(0)
-device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+device = torch.device("cpu")
+if torch.accelerator.is_available():
+    device = torch.accelerator.current_accelerator()
 
 # N: batch size, D_in: input size, H: hidden size, D_out: output size.
 N, D_in, H, D_out = 64, 1000, 100, 10
@@ -19,12 +22,12 @@ x = torch.randn(N, D_in, device=device)
 y = torch.randn(N, D_out, device=device)
 
 # The model and its loss.
-model = torch.nn.Sequential(
-    torch.nn.Linear(D_in, H),
-    torch.nn.ReLU(),
-    torch.nn.Linear(H, D_out),
+model = nn.Sequential(
+    nn.Linear(D_in, H),
+    nn.ReLU(),
+    nn.Linear(H, D_out),
 ).to(device)
-loss_fn = torch.nn.MSELoss(reduction="sum")
+loss_fn = nn.MSELoss(reduction="sum")
 
 learning_rate = 1e-4
 # To try another optimizer, change this line.

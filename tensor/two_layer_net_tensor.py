@@ -10,8 +10,10 @@ import torch
 
 torch.manual_seed(0)
 
-# The accelerator (CUDA, MPS, ...) where there is one, else the CPU.
-device = torch.accelerator.current_accelerator(check_available=True) or "cpu"
+# The CPU, or the accelerator (CUDA, MPS, ...) if there is one.
+device = torch.device("cpu")
+if torch.accelerator.is_available():
+    device = torch.accelerator.current_accelerator()
 
 # N: batch size, D_in: input size, H: hidden size, D_out: output size.
 N, D_in, H, D_out = 64, 1000, 100, 10

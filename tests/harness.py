@@ -35,7 +35,7 @@ LINE = re.compile(
 # which no environment variable hides.
 ON_CPU = """
 import runpy, sys, torch
-torch.accelerator.current_accelerator = lambda check_available=False: None
+torch.accelerator.is_available = lambda: False
 runpy.run_path(sys.argv[1], run_name="__main__")
 """
 
@@ -217,6 +217,9 @@ def run(
     default_dtype = torch.get_default_dtype()
     accelerator = None if device == "cpu" else torch.device(device)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            torch.accelerator, "is_available", lambda: device != "cpu"
+        )
         patch.setattr(
             torch.accelerator,
             "current_accelerator",

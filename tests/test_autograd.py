@@ -123,15 +123,15 @@ def test_graph_is_gone_after_backward(w) -> None:
 def test_custom_relu_passes_gradcheck_away_from_0(custom) -> None:
     h = torch.randn(5, 4, dtype=torch.float64)
     h = (h.sign() * (h.abs() + 0.1)).requires_grad_()
-    assert torch.autograd.gradcheck(custom["ReLU"].apply, h)
+    assert torch.autograd.gradcheck(custom["MyReLU"].apply, h)
 
 
 def test_custom_relu_is_used_by_the_net(custom) -> None:
-    assert type(custom["h_relu"].grad_fn).__name__ == "ReLUBackward"
+    assert type(custom["h_relu"].grad_fn).__name__ == "MyReLUBackward"
 
 
 def test_custom_relu_has_gradient_0_at_0_like_torch_relu(custom) -> None:
-    for relu in (custom["ReLU"].apply, torch.relu):
+    for relu in (custom["MyReLU"].apply, torch.relu):
         h = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
         output = relu(h)
         assert output.tolist() == [0.0, 0.0, 2.0]
@@ -142,14 +142,14 @@ def test_custom_relu_has_gradient_0_at_0_like_torch_relu(custom) -> None:
 def test_custom_relu_leaves_grad_output_as_it_was(custom) -> None:
     h = torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
     grad_output = torch.tensor([3.0, 4.0, 5.0])
-    custom["ReLU"].apply(h).backward(grad_output)
+    custom["MyReLU"].apply(h).backward(grad_output)
     assert grad_output.tolist() == [3.0, 4.0, 5.0]
     assert h.grad.tolist() == [0.0, 0.0, 5.0]
 
 
 def test_custom_relu_works_inside_torch_func_grad(custom) -> None:
     def loss(h):
-        return (3 * custom["ReLU"].apply(h)).sum()
+        return (3 * custom["MyReLU"].apply(h)).sum()
 
     gradient = torch.func.grad(loss)(torch.tensor([-1.0, 0.0, 2.0]))
     assert gradient.tolist() == [0.0, 0.0, 3.0]
