@@ -1,9 +1,9 @@
-"""Expand README_raw.md into README.md.
+"""Expand each README_raw.md into the README.md beside it.
 
-    python build_readme.py          write README.md
-    python build_readme.py --check  write nothing; exit 1 if README.md is old
+    python build_readme.py          write every README.md
+    python build_readme.py --check  write nothing; exit 1 if one is old
 
-A line of README_raw.md that starts with a colon and a capital is a directive:
+A line that starts with a colon and a capital is a directive:
 
     :INCLUDE path     the lines of a file; of a Python file, which must stand
                       in a fence, without the module docstring
@@ -11,58 +11,35 @@ A line of README_raw.md that starts with a colon and a capital is a directive:
                       Python files, without comments, docstrings, blank lines
 
 Paths are relative to the repository and stay inside it. To show a directive,
-indent it. Errors name the line of README_raw.md on stderr, the exit status is
-2, and README.md stays as it was.
+indent it. Errors name the page and its line on stderr, the exit status is 2,
+and every README.md stays as it was.
 """
 
 import argparse
 import ast
 import difflib
 import io
-import os
 import re
-import shutil
 import sys
 import tokenize
-from pathlib import Path, PurePath
+from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-RAW = "README_raw.md"
-README = "README.md"
 COMMAND = "python build_readme.py"
-BANNER = f"<!-- Generated: edit {RAW}, then run {COMMAND} -->"
+BANNER = f"<!-- Generated: edit README_raw.md, then run {COMMAND} -->"
 
 # A code fence as CommonMark has it: https://spec.commonmark.org/0.31.2/
 FENCE = re.compile(r" {0,3}(?P<marks>`{3,}(?=[^`]*$)|~{3,})(?P<info>.*)")
 
 
-class Problem(Exception):
-    """What is wrong with one line of README_raw.md, and the way out."""
-
-
 class ReadmeError(Exception):
-    """Everything that is wrong with README_raw.md, a line each."""
-
-
-def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file with LF line endings.
-
-    Raises OSError, or UnicodeDecodeError if the file is not UTF-8.
-    """
-    text = path.read_bytes().decode("utf-8-sig")
-    return text.replace("\r\n", "\n").replace("\r", "\n")
-
-
-def split_lines(text: str) -> list[str]:
-    """Return the lines of text; a newline at its end is no further line."""
-    return text.removesuffix("\n").split("\n") if text else []
+    """What is wrong and the way out, a line for each error."""
 
 
 def closes(line: str, marks: str) -> bool:
     """Return whether line closes a fence that marks opened."""
-    end = line.strip(" \t")
-    indent = len(line) - len(line.lstrip(" "))
-    return indent < 4 and end == marks[0] * max(len(end), len(marks))
+    closing = re.fullmatch(r" {0,3}(`+|~+)[ \t]*", line)
+    return bool(closing) and closing[1].startswith(marks)
 
 
 def next_fence(line: str, fence: re.Match | None) -> re.Match | None:
@@ -72,245 +49,151 @@ def next_fence(line: str, fence: re.Match | None) -> re.Match | None:
     return None if closes(line, fence["marks"]) else fence
 
 
-def find(root: Path, name: str) -> Path:
-    """Return the path of the file that a directive names, or raise Problem."""
-    if PurePath(name).anchor:
-        raise Problem(f"{name} is absolute; write it relative to {RAW}")
+def read_lines(root: Path, name: str) -> list[str]:
+    """Return the lines of a UTF-8 file; a newline at its end adds none."""
     path = (root / name).resolve()
-    inside = path.is_relative_to(root.resolve())
-    if not inside or os.path.normpath(name).startswith(".."):
-        raise Problem(f"{name} leaves the repository; name a file inside it")
+    if not path.is_relative_to(root.resolve()):
+        raise ReadmeError(f"{name} leaves the repository; name a file in it")
     if path.is_dir():
-        raise Problem(f"{name} is a folder; name a file in it")
-    for own in (root / README, root / RAW):
-        same = own.exists() and path.exists() and own.samefile(path)
-        if same or own.resolve() == path:
-            raise Problem(f"{name} is the README itself; name another file")
+        raise ReadmeError(f"{name} is a folder; name a file in it")
     if not path.exists():
-        raise Problem(f"{name} does not exist; correct the path or add it")
-    return path
-
-
-def read_file(root: Path, name: str) -> str:
-    """Return the text of the file a directive names, or raise Problem."""
+        raise ReadmeError(f"{name} does not exist; correct the path or add it")
     try:
-        return read_text(find(root, name))
+        text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise Problem(f"{name} is not UTF-8; save it as UTF-8") from error
-    except (OSError, RuntimeError, ValueError) as error:
-        # An unreadable file, a loop of links, a path that no file can have.
-        raise Problem(
-            f"{name} cannot be read ({error}); correct the path or the file"
-        ) from error
+        row = error.object[: error.start].count(b"\n") + 1
+        where = f"{name}, line {row}"
+        raise ReadmeError(f"{where} is not UTF-8; save it so") from error
+    return text.removesuffix("\n").split("\n") if text else []
 
 
-def parse(source: str, name: str) -> ast.Module:
-    """Return the syntax tree of a Python file, or raise Problem."""
+def cut(lines: list[str], name: str, everything: bool) -> list[str]:
+    """Return a Python file's lines without its module docstring.
+
+    With everything, also without other docstrings, comments and blank lines.
+    """
+    source = "\n".join(lines) + "\n"
     try:
-        return ast.parse(source)
-    except (SyntaxError, ValueError) as error:
-        line = getattr(error, "lineno", None) or 1
-        raise Problem(
-            f"{name} is not valid Python; correct its line {line}"
-        ) from error
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        where = f"{name}, line {error.lineno}"
+        raise ReadmeError(f"{where} is not Python; correct it") from error
+    if everything:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                row, column = token.start
+                lines[row - 1] = lines[row - 1][:column].rstrip()
+    for node in ast.walk(tree) if everything else [tree]:
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                first, last = node.body[0].lineno, node.body[0].end_lineno
+                lines[first - 1 : last] = [""] * (last - first + 1)
+    if everything:
+        return [line for line in lines if line.strip()]
+    return "\n".join(lines).strip("\n").split("\n")
 
 
-def cut_docstring(lines: list[str], node: ast.AST) -> None:
-    """Remove the docstring of a module, class or function from its lines."""
-    if ast.get_docstring(node, clean=False) is None:
-        return
-    docstring = node.body[0]
-    start, end = docstring.lineno - 1, docstring.end_lineno
-    # ast counts columns in bytes. What shares a line with it stays.
-    before = lines[start].encode()[: docstring.col_offset].decode()
-    after = lines[end - 1].encode()[docstring.end_col_offset :].decode()
-    rest = before + after.lstrip("; \t")
-    lines[start:end] = [rest.rstrip()] if rest.strip() else []
-
-
-def without_docstring(source: str, name: str) -> list[str]:
-    """Return the lines of a Python file from after its module docstring."""
-    lines = split_lines(source)
-    cut_docstring(lines, parse(source, name))
-    while lines and not lines[0].strip():
-        del lines[0]
-    while lines and not lines[-1].strip():
-        del lines[-1]
-    return lines
-
-
-def code_lines(source: str, name: str) -> list[str]:
-    """Return a Python file's code, without comments, docstrings, blanks."""
-    tree = parse(source, name)
-    lines = split_lines(source)
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            row, column = token.start
-            lines[row - 1] = lines[row - 1][:column]
-    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    nodes = [n for n in ast.walk(tree) if isinstance(n, kinds) and n.body]
-    # The last docstring first, so that the other line numbers stay true.
-    for node in sorted(nodes, key=lambda n: n.body[0].lineno, reverse=True):
-        cut_docstring(lines, node)
-    return [line.rstrip() for line in lines if line.strip()]
-
-
-def include(root: Path, names: list[str], fence: re.Match | None) -> list[str]:
-    """Return the lines of a file, as `:INCLUDE path` asks for them."""
-    if len(names) != 1:
-        raise Problem(f"one path, not {len(names)}; write :INCLUDE path")
-    (name,) = names
-    text = read_file(root, name)
-    if PurePath(name).suffix == ".py":
-        if fence is None:
-            raise Problem(f"{name} is outside a fence; write one around it")
-        return without_docstring(text, name)
-    lines = split_lines(text)
-    if fence is None:
-        inner = None
-        for line in lines:
-            inner = next_fence(line, inner)
-        if inner:
-            raise Problem(f"{name} never closes a fence; close it there")
-    return lines
-
-
-def diff(root: Path, names: list[str], fence: re.Match | None) -> list[str]:
-    """Return the difference of two scripts, as `:DIFF old new` asks for it."""
-    if len(names) != 2:
-        raise Problem(f"two paths, not {len(names)}; write :DIFF old new")
-    if fence is None or fence["info"].strip() != "diff":
-        raise Problem(":DIFF stands outside a diff fence; write one around it")
-    code = []
-    for name in names:
-        text = read_file(root, name)
-        if PurePath(name).suffix != ".py":
-            raise Problem(f"{name} is not Python; name two .py files")
-        code.append(code_lines(text, name))
+def diff(root: Path, *names: str) -> list[str]:
+    """Return the difference between the code of two Python files."""
+    code = [cut(read_lines(root, name), name, True) for name in names]
     lines = list(difflib.unified_diff(*code, *names, n=1, lineterm=""))
     if not lines:
-        raise Problem("the two files have the same code; name two that differ")
+        raise ReadmeError("the two have the same code; name two that differ")
     # The numbers in a hunk's head would count lines that no file has.
     return ["@@ @@" if line.startswith("@@") else line for line in lines]
 
 
-DIRECTIVES = {":INCLUDE": include, ":DIFF": diff}
-
-
-def expand_line(
-    root: Path, line: str, fence: re.Match | None
-) -> list[str] | None:
-    """Return the lines that replace a directive; None for any other line."""
+def expand_line(root: Path, line: str, fence: re.Match | None) -> list[str]:
+    """Return the lines that replace a line: itself, if no directive."""
     if not re.match(":[A-Z]", line):
-        return None
-    word, *names = line.split()
-    if word not in DIRECTIVES:
-        known = " and ".join(DIRECTIVES)
-        raise Problem(f"{word} is unknown; use {known}, or indent the line")
-    lines = DIRECTIVES[word](root, names, fence)
+        return [line]
+    match line.split():
+        case [":INCLUDE", name]:
+            lines = read_lines(root, name)
+            if name.endswith(".py"):
+                if fence is None:
+                    raise ReadmeError(f"{name} needs a fence; write one")
+                lines = cut(lines, name, everything=False)
+        case [":DIFF", old, new]:
+            if fence is None or fence["info"].strip() != "diff":
+                raise ReadmeError(":DIFF needs a diff fence; write one")
+            lines = diff(root, old, new)
+        case _:
+            known = ":INCLUDE path or :DIFF old new"
+            raise ReadmeError(f"{line} is unknown; write {known}, or indent")
     if fence and any(closes(each, fence["marks"]) for each in lines):
-        raise Problem(
-            f"{' '.join(names)} would close the fence around it; "
-            f"make the fence longer than {fence['marks']}"
-        )
+        raise ReadmeError("this closes the fence around it; make that longer")
     return lines
 
 
-def expand(root: Path) -> str:
-    """Return what README.md should be, given the README_raw.md in root.
+def expand(page: str, root: Path = ROOT) -> str:
+    """Return what README.md should be, given the path of its README_raw.md.
 
-    Raises ReadmeError with every error of README_raw.md.
+    Raises ReadmeError with every error of the page.
     """
     try:
-        raw = read_text(root / RAW)
-    except UnicodeDecodeError as error:
-        number = error.object[: error.start].count(b"\n") + 1
-        raise ReadmeError(
-            f"{RAW}:{number}: this is not UTF-8; save the file as UTF-8"
-        ) from error
-    except OSError as error:
-        raise ReadmeError(
-            f"{RAW}:1: the file cannot be read ({error.strerror}); "
-            f"put it beside build_readme.py"
-        ) from error
-
-    output = [BANNER, ""]
-    errors = []
+        rows = read_lines(root, page)
+    except ReadmeError as error:
+        raise ReadmeError(f"{page}:1: {error}") from error
+    output, errors = [BANNER, ""], []
     fence, opened = None, 0
-    for number, line in enumerate(split_lines(raw), start=1):
+    for number, row in enumerate(rows, start=1):
         try:
-            lines = expand_line(root, line, fence)
-        except Problem as problem:
-            errors.append((number, str(problem)))
+            lines = expand_line(root, row, fence)
+        except ReadmeError as error:
+            errors.append(f"{page}:{number}: {error}")
             continue
-        if lines is None:
-            lines = [line]
-            if fence is None:
-                opened = number
+        for line in lines:
+            opened = opened if fence else number
             fence = next_fence(line, fence)
         output += lines
     if fence:
-        marks = fence["marks"]
-        errors.append((opened, f"this fence is never closed; add {marks}"))
+        what = f"this fence is never closed; add {fence['marks']}"
+        errors.append(f"{page}:{opened}: {what}")
     if errors:
-        errors = [f"{RAW}:{number}: {what}" for number, what in sorted(errors)]
         raise ReadmeError("\n".join(errors))
     return "\n".join(output) + "\n"
 
 
-def replace(path: Path, content: bytes) -> None:
-    """Put content in the place of a file in one step, or raise OSError."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        new.write_bytes(content)
-        if path.exists():
-            shutil.copymode(path, new)
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+def pages(root: Path = ROOT) -> list[str]:
+    """Return the path of each README_raw.md, that of the top level first."""
+    found = (path.relative_to(root) for path in root.glob("*/README_raw.md"))
+    return ["README_raw.md", *sorted(path.as_posix() for path in found)]
 
 
 def main(argv: list[str] | None = None, root: Path = ROOT) -> int:
-    """Write or check README.md in root; return the exit status."""
-    parser = argparse.ArgumentParser(description="Expand README_raw.md.")
-    parser.add_argument(
-        "--check",
-        action="store_true",
-        help="write nothing; exit 1 with a diff if README.md is old",
-    )
+    """Write or check every README.md under root; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
     check = parser.parse_args(argv).check
 
-    readme = root / README
-    try:
-        text = expand(root)
-        old = readme.read_bytes() if readme.exists() else b""
-        if old == text.encode():
-            return 0
-        if not check:
-            replace(readme, text.encode())
-            return 0
-    except ReadmeError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(
-            f"{README}:1: the file cannot be read or written "
-            f"({error.strerror}); it is as it was",
-            file=sys.stderr,
-        )
+    new, errors = {}, []
+    for page in pages(root):
+        try:
+            new[page.replace("README_raw", "README")] = expand(page, root)
+        except ReadmeError as error:
+            errors.append(str(error))
+    if errors:
+        print("\n".join(errors), file=sys.stderr)
         return 2
 
-    sys.stdout.reconfigure(errors="backslashreplace")
-    difference = difflib.unified_diff(
-        old.decode(errors="backslashreplace").splitlines(keepends=True),
-        text.splitlines(keepends=True),
-        f"{README} as it is",
-        f"{README} as it should be",
-    )
-    for line in difference:
-        print(line if line.endswith("\n") else f"{line}\n", end="")
-    print(f"{README} is not what {RAW} makes; to mend it, run: {COMMAND}")
-    return 1
+    status = 0
+    for name, text in new.items():
+        path = root / name
+        old = path.read_bytes() if path.exists() else b""
+        if old == text.encode():
+            continue
+        if not check:
+            half = path.with_name(".README.md.new")
+            half.write_bytes(text.encode())
+            half.replace(path)
+            continue
+        status = 1
+        lines = old.decode(errors="replace").split("\n"), text.split("\n")
+        for line in difflib.unified_diff(*lines, name, name, lineterm=""):
+            print(line.encode("ascii", "backslashreplace").decode())
+        print(f"{name} is not what its source makes; to mend it: {COMMAND}")
+    return status
 
 
 if __name__ == "__main__":

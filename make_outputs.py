@@ -1,0 +1,126 @@
+"""Run the scripts and the faults, and keep what they print in outputs/.
+
+    python make_outputs.py                    all of them
+    python make_outputs.py faults/no_mask.diff nn/dynamic_net.py    these
+
+A fault is a change of a line or two to a script, made on purpose: a file
+faults/NAME.diff. Its first line names the script. Hunks follow, each under a
+line "@@ @@": lines of the script to find, with a space or a minus in front,
+and lines to put there, with a space or a plus. A hunk fits in one place.
+
+Everything runs on the CPU and on one thread, so that the next run prints the
+same. What is kept is what the reader sees: all that is printed, then the last
+line of each warning and of the error.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+FOLDERS = ("tensor", "autograd", "nn", "further")
+SCRIPTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in FOLDERS
+    for path in (ROOT / folder).glob("*.py")
+)
+FAULTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "faults").glob("*.diff")
+)
+ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "OMP_NUM_THREADS": "1",
+    "TF_NUM_INTRAOP_THREADS": "1",
+    "TF_NUM_INTEROP_THREADS": "1",
+}
+# No environment variable hides Apple's MPS.
+HIDE_MPS = """
+import runpy, sys, torch
+torch.accelerator.is_available = lambda: False
+runpy.run_path(sys.argv[1], run_name="__main__")
+"""
+NOTED = re.compile(
+    r"^(?:.*:\d+: )?((?:[\w.]+(?:Warning|Error): |WARNING:tensorflow:).*)",
+    re.MULTILINE,
+)
+
+
+def capture_path(name: str) -> Path:
+    """Return where the output of a script or a fault is kept."""
+    return (ROOT / "outputs" / name).with_suffix(".txt")
+
+
+def faulty(name: str) -> tuple[str, str]:
+    """Return the script that a fault changes, and its source as changed.
+
+    Raises ValueError where a hunk does not fit in exactly one place.
+    """
+    head, *hunks = (ROOT / name).read_text("utf-8").split("@@ @@\n")
+    script = head.removeprefix("--- ").strip()
+    source = (ROOT / script).read_text("utf-8")
+    for number, hunk in enumerate(hunks, start=1):
+        lines = hunk.splitlines()
+        old, new = (
+            "".join(f"{line[1:]}\n" for line in lines if line[:1] != sign)
+            for sign in "+-"
+        )
+        places = f"\n{source}".count(f"\n{old}")
+        if places != 1:
+            raise ValueError(
+                f"{name}: hunk {number} fits {script} in {places} places; "
+                "write lines that stand there once"
+            )
+        source = f"\n{source}".replace(f"\n{old}", f"\n{new}")[1:]
+    return script, source
+
+
+def run(name: str, *options: str, **variables: str) -> tuple[int, str, str]:
+    """Run a script or a fault in its own process, in a folder of its own.
+
+    Takes options of the interpreter and environment variables beside
+    ENVIRONMENT; returns exit code, standard output and standard error.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = ROOT / name
+        if path.suffix == ".diff":
+            script, source = faulty(name)
+            path = Path(folder, Path(script).name)
+            path.write_text(source, "utf-8")
+        command = [str(path)]
+        if sys.platform == "darwin" and "import torch" in path.read_text():
+            command = ["-c", HIDE_MPS, *command]
+        result = subprocess.run(
+            [sys.executable, *options, *command],
+            cwd=folder,
+            env={**os.environ, **ENVIRONMENT, **variables},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=100,
+        )
+    return result.returncode, result.stdout, result.stderr
+
+
+def seen(stdout: str, stderr: str) -> str:
+    """Return what is kept of what a run printed."""
+    noted = dict.fromkeys(NOTED.findall(stderr))
+    return stdout + "".join(f"{line}\n" for line in noted)
+
+
+def main() -> None:
+    names = sys.argv[1:] or [*SCRIPTS, *FAULTS]
+    for name in names:
+        code, stdout, stderr = run(name)
+        if code and name in SCRIPTS:
+            sys.exit(f"{name} failed; mend it, then run again:\n{stderr}")
+        path = capture_path(name)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(seen(stdout, stderr), "utf-8", newline="\n")
+        print(path.relative_to(ROOT))
+
+
+if __name__ == "__main__":
+    main()
