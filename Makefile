@@ -9,15 +9,16 @@ BIN := .venv/bin
 # In the tutorial's order.
 SCRIPTS = $(shell sed -n 's/^:INCLUDE \(.*\.py\)$$/\1/p' README_raw.md)
 
-.PHONY: help examples test readme outputs figures lint clean
+.PHONY: help examples test readme outputs figures claims lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make examples  train all nine nets, one after the other"
 	@echo "make test      run every test"
 	@echo "make readme    rebuild README.md from README_raw.md"
-	@echo "make outputs   run the scripts and keep what they print"
+	@echo "make outputs   run the scripts and the faults, keep what they print"
 	@echo "make figures   draw the figures from the kept outputs"
+	@echo "make claims    list each sentence with the tests that hold it"
 	@echo "make lint      check the code and its format with ruff"
 	@echo "make clean     remove .venv and the caches"
 
@@ -32,17 +33,14 @@ test: .venv/installed
 readme: .venv/installed
 	$(BIN)/python build_readme.py
 
-# On the CPU and one thread, so that the next run prints the same.
 outputs: .venv/installed
-	@for script in $(SCRIPTS); do \
-		output=outputs/$${script%.py}.txt; echo "$$output"; \
-		mkdir -p $$(dirname $$output); \
-		CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1 $(BIN)/python $$script \
-			> $$output.new && mv $$output.new $$output || exit 1; \
-	done
+	$(BIN)/python make_outputs.py
 
 figures: .venv/installed-dev
 	$(BIN)/python draw_figures.py
+
+claims: .venv/installed
+	@$(BIN)/python tests/claims.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

@@ -11,8 +11,11 @@ import hashlib
 import math
 import re
 from pathlib import Path
+from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parent
+from build_readme import cut, read_lines
+from make_outputs import ROOT, capture_path
+
 FIGURES = {
     "light": ROOT / "figures" / "losses-light.svg",
     "dark": ROOT / "figures" / "losses-dark.svg",
@@ -20,61 +23,49 @@ FIGURES = {
 # What GitHub's two themes have for text and grid.
 INK = {"light": ("#1f2328", "#d1d9e0"), "dark": ("#f0f6fc", "#3d444d")}
 
-# The lines, in the tutorial's order: its scripts, its label, its colour in
-# either theme, its dashes, its marker. Scripts that print the same lie upon
-# one another and share a label. The hues are those that Okabe and Ito
-# chose for readers who see colours alike, https://jfly.uni-koeln.de/color/;
-# dashes and markers tell the lines apart without them.
+
+class Line(NamedTuple):
+    """A line of the figure; scripts that print the same share it."""
+
+    label: str
+    light: str
+    dark: str
+    dashes: str
+    marker: str
+    scripts: list[str]
+
+
+# The hues are those that Okabe and Ito chose for readers who see colours
+# alike, https://jfly.uni-koeln.de/color/; dashes and markers tell the lines
+# apart without them.
 LINES = [
-    (
-        ["tensor/two_layer_net_numpy.py"],
-        "numpy",
-        "#a65200",
-        "#e69f00",
-        "-",
-        "o",
-    ),
-    (
-        [
-            "tensor/two_layer_net_tensor.py",
-            "autograd/two_layer_net_autograd.py",
-            "autograd/two_layer_net_custom_function.py",
-        ],
-        "tensor, autograd, custom",
-        "#0b61a4",
-        "#56b4e9",
-        "-",
-        "s",
-    ),
-    (
-        ["autograd/tf_two_layer_net.py"],
-        "TensorFlow",
-        "#00735c",
-        "#2fc79a",
-        "--",
-        "^",
-    ),
-    (["nn/two_layer_net_nn.py"], "nn", "#a3407a", "#e08fc0", "-.", "D"),
-    (
-        ["nn/two_layer_net_optim.py", "nn/two_layer_net_module.py"],
-        "optim, module",
-        "#4d4d4d",
-        "#b8b8b8",
-        "--",
-        "v",
-    ),
-    (["nn/dynamic_net.py"], "dynamic net", "#b3261e", "#ff7b6b", ":", "P"),
-]
+    Line("numpy", "#a65200", "#e69f00", "-", "o", [
+        "tensor/two_layer_net_numpy.py",
+    ]),
+    Line("tensor, autograd, custom", "#0b61a4", "#56b4e9", "-", "s", [
+        "tensor/two_layer_net_tensor.py",
+        "autograd/two_layer_net_autograd.py",
+        "autograd/two_layer_net_custom_function.py",
+    ]),
+    Line("TensorFlow", "#00735c", "#2fc79a", "--", "^", [
+        "autograd/tf_two_layer_net.py",
+    ]),
+    Line("nn", "#a3407a", "#e08fc0", "-.", "D", [
+        "nn/two_layer_net_nn.py",
+    ]),
+    Line("optim, module", "#4d4d4d", "#b8b8b8", "--", "v", [
+        "nn/two_layer_net_optim.py",
+        "nn/two_layer_net_module.py",
+    ]),
+    Line("dynamic net", "#b3261e", "#ff7b6b", ":", "P", [
+        "nn/dynamic_net.py",
+    ]),
+]  # fmt: skip
 
 
-def capture(script: str) -> str:
-    """Return what a script was seen to print."""
-    path = (ROOT / "outputs" / script).with_suffix(".txt")
-    return path.read_text(encoding="utf-8")
-
-
-def losses(text: str) -> tuple[list[int], list[float]]:
-    """Return the steps and the losses that a script printed."""
+def losses(script: str) -> tuple[list[int], list[float]]:
+    """Return the steps and the losses that a script was seen to print."""
+    text = capture_path(script).read_text("utf-8")
     found = re.findall(r"^step +(\d+)  loss (\S+)", text, re.MULTILINE)
     return [int(step) for step, _ in found], [float(loss) for _, loss in found]
 
@@ -85,11 +76,12 @@ def fingerprint() -> str:
     The figures carry it, so that a test without matplotlib sees whether they
     are up to date.
     """
-    digest = hashlib.sha256(Path(__file__).read_text("utf-8").encode())
-    for scripts, *_ in LINES:
-        for script in scripts:
-            digest.update(capture(script).encode())
-    return digest.hexdigest()
+    drawn = [
+        (line, [losses(script) for script in line.scripts]) for line in LINES
+    ]
+    name = Path(__file__).name
+    code = cut(read_lines(ROOT, name), name, everything=True)
+    return hashlib.sha256(repr((drawn, code)).encode()).hexdigest()
 
 
 def spread(heights: list[float], gap: float) -> list[float]:
@@ -115,14 +107,20 @@ def draw(theme: str) -> None:
     figure, axes = plt.subplots(figsize=(9, 5.6), layout="constrained")
 
     ends = []
-    for scripts, label, light, dark, dashes, marker in LINES:
-        color = light if theme == "light" else dark
-        for script in scripts:
-            steps, values = losses(capture(script))
+    for line in LINES:
+        color = line.light if theme == "light" else line.dark
+        for script in line.scripts:
+            steps, values = losses(script)
             axes.plot(
-                steps, values, dashes, color=color, marker=marker, ms=4, lw=1.6
+                steps,
+                values,
+                line.dashes,
+                color=color,
+                marker=line.marker,
+                ms=4,
+                lw=1.6,
             )
-        ends.append((values[-1], label, color))
+        ends.append((values[-1], line.label, color))
 
     axes.set_yscale("log")
     axes.set_xlim(0, 500)

@@ -1,6 +1,7 @@
 """The --device option, and one thread for everything that computes."""
 
 import os
+from collections.abc import Generator
 
 # Before numpy, PyTorch or TensorFlow is imported: two threads can be far
 # slower than one for products this small. The scripts' processes inherit it.
@@ -11,6 +12,8 @@ os.environ["TF_NUM_INTEROP_THREADS"] = "1"
 import numpy as np
 import pytest
 import torch
+
+from claims import ledger
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -29,6 +32,17 @@ def pytest_configure(config: pytest.Config) -> None:
             "--device cuda: PyTorch finds no CUDA device here; "
             "check nvidia-smi, or leave the option out to test on the CPU"
         )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator:
+    """Show beside a failure the sentences that the test is to prove."""
+    report = yield
+    test = f"{item.path.name}::{item.originalname}"
+    held = [s for s, headings in ledger().items() if test in headings]
+    if report.failed and held:
+        report.sections.append(("The test holds", "\n".join(held)))
+    return report
 
 
 @pytest.fixture(scope="session")

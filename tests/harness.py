@@ -3,41 +3,29 @@
 import contextlib
 import functools
 import io
-import os
 import random
 import re
-import subprocess
-import sys
-import tempfile
+import traceback
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
+from types import CodeType
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parent.parent
+import make_outputs
+from make_outputs import ROOT, SCRIPTS
 
-# Every Python file in a folder of the top level is a script of the tutorial.
-SCRIPTS = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in ROOT.glob("[!.]*/*.py")
-    if path.parent.name != "tests"
-)
 STEPS = [*range(0, 500, 50), 499]
+# A change that makes a script print each loss.
+EVERY_STEP = {"if t % 50 == 0 or t == 499:": "if True:"}
 LINE = re.compile(
-    r"step (?=.{3}  loss) *(?P<step>\d+)  loss (?P<loss>\d\.\d{6}e[+-]\d\d)"
-    r"(?:  depth (?P<depth>[1-4]))?"
+    r"step (?=.{3}  loss) *(?P<step>\d+)  "
+    r"loss (?P<loss>\d\.\d{6}e[+-]\d\d+|nan|inf)(?:  depth (?P<depth>[1-4]))?"
 )
-
-# Runs a script where PyTorch finds no accelerator, Apple's MPS included,
-# which no environment variable hides.
-ON_CPU = """
-import runpy, sys, torch
-torch.accelerator.is_available = lambda: False
-runpy.run_path(sys.argv[1], run_name="__main__")
-"""
 
 Numbers = dict[tuple[int, ...], np.ndarray]
 
@@ -63,7 +51,8 @@ class Run:
     """What one run of a script printed, and the names that it left.
 
     Attributes:
-        lines: the printed lines.
+        lines: the printed lines; of a changed script, also its warnings and
+            its error, as make_outputs.py keeps them.
         names: the script's global names after the run, alive.
         initial: weight and bias of each Linear as it was made, as arrays of
             shapes (outputs, inputs) and (outputs,), in the order of making.
@@ -98,21 +87,6 @@ class Run:
         return losses[0] / end
 
 
-def start(script: str, cwd: Path, *options: str) -> subprocess.Popen:
-    """Start a script in its own process, as a learner does, on the CPU."""
-    command = [str(ROOT / script)]
-    if torch.backends.mps.is_available() and uses(script, "torch"):
-        command = ["-c", ON_CPU, *command]
-    return subprocess.Popen(
-        [sys.executable, *options, *command],
-        cwd=cwd,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
-
-
 def import_tensorflow() -> Any:
     """Return TensorFlow, kept off the GPU; skip where it is missing."""
     tf = pytest.importorskip(
@@ -130,23 +104,16 @@ def own_processes(script: str) -> list[tuple[int, str, str]]:
     The second run turns warnings into errors, where the script's packages
     are ours to answer for.
     """
+    strict = ["-W", "error"]
     if uses(script, "tensorflow"):
         import_tensorflow()
-        options = []
-    else:
-        options = ["-W", "error"]
-    with tempfile.TemporaryDirectory() as elsewhere:
-        cwd = Path(elsewhere)
-        started = [start(script, cwd), start(script, cwd, *options)]
-        try:
-            outputs = [process.communicate(timeout=100) for process in started]
-        finally:
-            for process in started:
-                process.kill()
-    codes = [process.returncode for process in started]
-    return [
-        (code, *output) for code, output in zip(codes, outputs, strict=True)
-    ]
+        strict = []
+    with ThreadPoolExecutor() as pool:
+        runs = [
+            pool.submit(make_outputs.run, script, *options)
+            for options in ([], strict)
+        ]
+    return [run.result() for run in runs]
 
 
 def feed(patch: pytest.MonkeyPatch, numbers: Numbers, dtype: str) -> None:
@@ -194,25 +161,48 @@ def record(patch: pytest.MonkeyPatch, result: Run) -> None:
     patch.setattr(random, "randint", recorded_randint)
 
 
+def execute_changed(code: CodeType, names: dict[str, Any]) -> str:
+    """Return the warnings and the error of code, as Python writes them."""
+    error = ""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("default")
+        try:
+            exec(code, names)
+        except Exception as raised:
+            error = "".join(traceback.format_exception_only(raised))
+    notes = [f"{w.category.__name__}: {w.message}\n" for w in caught]
+    return "".join(notes) + error
+
+
 def run(
-    script: str,
+    name: str,
     *,
     numbers: Numbers | None = None,
     dtype: str = "float32",
     seed: int | None = None,
     device: str = "cpu",
+    changes: dict[str, str] | None = None,
 ) -> Run:
     """Run a script in this process, its source whole and unchanged.
 
     Args:
-        script: its path from the top level.
+        name: the path of a script, or of a fault, which is made in the source
+            of its script.
         numbers: what it draws in place of random numbers, by shape.
         dtype: the default of PyTorch, and of TensorFlow with numbers.
         seed: takes the place of the script's own, if numbers does not.
         device: where PyTorch's Tensors are to live, "cpu" or "cuda".
+        changes: what to put in the place of lines, where a test asks what
+            another script would do.
     """
-    path = ROOT / script
-    code = compile(path.read_bytes(), str(path), "exec")
+    if name.endswith(".diff"):
+        script, source = make_outputs.faulty(name)
+    else:
+        script, source = name, (ROOT / name).read_text("utf-8")
+    for old, new in (changes or {}).items():
+        assert source.count(old) == 1, f"{old!r} is not once in {name}"
+        source = source.replace(old, new)
+    code = compile(source, str(ROOT / script), "exec")
     result = Run(names={"__name__": "__main__"})
     default_dtype = torch.get_default_dtype()
     accelerator = None if device == "cpu" else torch.device(device)
@@ -242,10 +232,15 @@ def run(
             elif seed is not None:
                 reseed(patch, tf.random, "set_seed", seed)
         torch.set_default_dtype(getattr(torch, dtype))
+        stderr = ""
         try:
-            with contextlib.redirect_stdout(io.StringIO()) as output:
-                exec(code, result.names)
+            with contextlib.redirect_stdout(io.StringIO()) as stdout:
+                if name == script and not changes:
+                    exec(code, result.names)
+                else:
+                    stderr = execute_changed(code, result.names)
         finally:
             torch.set_default_dtype(default_dtype)
-    result.lines = output.getvalue().splitlines()
+    text = make_outputs.seen(stdout.getvalue(), stderr)
+    result.lines = text.splitlines()
     return result

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness import Run, run
+from harness import EVERY_STEP, STEPS, Run, run
 
 SCRIPT = "nn/dynamic_net.py"
 
@@ -49,18 +49,46 @@ def graph_nodes(loss: torch.Tensor) -> int:
 def test_all_four_depths_occur(trained) -> None:
     assert set(trained.draws) == {1, 2, 3, 4}
     assert all(trained.draws.count(depth) > 90 for depth in (1, 2, 3, 4))
-
-
-def test_number_of_parameters_is_the_same_at_every_depth(
-    trained, names, loss_at
-) -> None:
-    layers = [(1000, 100), (100, 100), (100, 10)]
-    expected = sum((inputs + 1) * outputs for inputs, outputs in layers)
-    assert trained.lines[0] == f"parameters {expected}"
+    assert list(trained.depths) == STEPS
+    for step, depth in trained.depths.items():
+        assert depth == trained.draws[step]
+    model, used = copy.deepcopy(trained.names["model"]), []
+    model.middle_linear.register_forward_hook(lambda *_: used.append(1))
     for depth in (1, 2, 3, 4):
-        loss_at(depth)
-        counts = [p.numel() for p in names["model"].parameters()]
-        assert sum(counts) == expected
+        model(trained.names["x"], depth)
+        assert len(used) == depth - 1
+        used.clear()
+
+
+def test_one_step_may_undo_another(names, loss_at) -> None:
+    model, undone = names["model"], []
+    before = {depth: loss_at(depth).item() for depth in (1, 2, 3, 4)}
+    state = copy.deepcopy(model.state_dict())
+    for depth in before:
+        model.load_state_dict(state)
+        model.zero_grad()
+        loss_at(depth).backward()
+        torch.optim.SGD(model.parameters(), lr=1e-4).step()
+        assert loss_at(depth).item() < before[depth]
+        undone += [d for d in before if loss_at(d).item() > before[d]]
+    assert undone
+
+
+def test_number_of_parameters_is_the_same_at_every_depth(trained) -> None:
+    assert trained.lines[0] == "parameters 111210"
+    model = trained.names["model"]
+    sizes = {
+        "linear1": 1000 * 100 + 100,
+        "middle_linear": 100 * 100 + 100,
+        "linear2": 100 * 10 + 10,
+    }
+    assert sum(sizes.values()) == 111210
+    assert {name for name, _ in model.named_children()} == set(sizes)
+    for depth in (1, 2, 3, 4):
+        model(trained.names["x"], depth)
+        for name, size in sizes.items():
+            layer = getattr(model, name)
+            assert sum(p.numel() for p in layer.parameters()) == size
 
 
 @pytest.mark.parametrize("depth", [2, 3, 4])
@@ -124,21 +152,44 @@ def test_graph_differs_from_depth_to_depth(loss_at) -> None:
     assert graph_nodes(loss_at(1)) == sizes[0]
 
 
-def late_loss() -> float:
+def late_loss(optimizer: str) -> float:
     """Return the geometric mean of the last five losses, over four seeds."""
-    runs = [run(SCRIPT, seed=seed) for seed in range(4)]
+    line = "SGD(model.parameters(), lr=learning_rate, momentum=0.9)"
+    runs = [
+        run(SCRIPT, seed=seed, changes={line: optimizer}) for seed in range(4)
+    ]
     losses = [list(result.losses.values())[-5:] for result in runs]
     return float(np.exp(np.mean(np.log(losses))))
 
 
-def test_without_momentum_the_losses_stay_higher(monkeypatch) -> None:
-    with_momentum = late_loss()
-    sgd = torch.optim.SGD
-    # The longer steps that momentum makes are not all that there is to it.
-    for longer, higher in ((1, 10), (10, 2)):
-        monkeypatch.setattr(
-            torch.optim,
-            "SGD",
-            lambda params, lr, momentum, n=longer: sgd(params, lr=n * lr),
-        )
-        assert late_loss() > higher * with_momentum
+def test_what_momentum_is_worth() -> None:
+    assert 1 / (1 - 0.9) == pytest.approx(10)
+    momentum = late_loss("SGD(model.parameters(), lr=1e-4, momentum=0.9)")
+    plain = {
+        rate: late_loss(f"SGD(model.parameters(), lr={rate})") / momentum
+        for rate in (1e-4, 2e-4, 5e-4, 1e-3, 2e-3)
+    }
+    assert plain[1e-4] > 10
+    assert 4 < plain[5e-4] == min(plain.values()) < 5.5
+    adam = {
+        rate: late_loss(f"Adam(model.parameters(), lr={rate})") / momentum
+        for rate in (1e-4, 1e-3)
+    }
+    assert adam[1e-3] < 2 and adam[1e-4] > plain[1e-4]
+
+
+def test_depth_makes_the_noise() -> None:
+    worst = {}
+    for depth in ("random.randint(1, 4)", "1", "2", "3", "4"):
+        changes = EVERY_STEP | {"random.randint(1, 4)": depth}
+        losses = list(run(SCRIPT, changes=changes).losses.values())[100:300]
+        pairs = zip(losses, losses[1:], strict=False)
+        worst[depth] = max(after / before for before, after in pairs)
+    assert worst.pop("random.randint(1, 4)") > 3 * max(worst.values())
+
+
+def test_without_momentum_every_later_loss_is_higher() -> None:
+    shipped, without = run(SCRIPT), run("faults/no_momentum.diff")
+    assert shipped.depths == without.depths
+    for step, loss in shipped.losses.items():
+        assert (without.losses[step] > loss) == (step > 0)

@@ -1,10 +1,12 @@
-"""The gradients that the numpy script computes by hand are the loss's own."""
+"""The numpy script: its gradients are the loss's own, its rate is right."""
 
 import numpy as np
 import pytest
 
-from harness import run
+from harness import EVERY_STEP, run
 from reference import loss_and_gradients
+
+SCRIPT = "tensor/two_layer_net_numpy.py"
 
 
 def loss(x, y, w1, w2) -> float:
@@ -34,7 +36,7 @@ def test_gradients_are_those_of_the_loss(numbers, which, scale) -> None:
         shape: value * scale if 100 in shape else value
         for shape, value in numbers.items()
     }
-    names = run("tensor/two_layer_net_numpy.py", numbers=fed).names
+    names = run(SCRIPT, numbers=fed).names
     x, y = names["x"], names["y"]
     # The script's last gradients belong to the weights before its last step.
     weights = {
@@ -42,8 +44,6 @@ def test_gradients_are_those_of_the_loss(numbers, which, scale) -> None:
         for w in ("w1", "w2")
     }
     gradient = names[f"grad_{which}"]
-    assert gradient.shape == weights[which].shape
-
     rng = np.random.default_rng(7)
     checked = 0
     while checked < 20:
@@ -59,6 +59,63 @@ def test_gradients_are_those_of_the_loss(numbers, which, scale) -> None:
         slope = (ends[0] - ends[1]) / (2 * step)
         assert gradient[entry] == pytest.approx(slope, rel=1e-6)
         checked += 1
+
+
+def test_each_line_of_the_backward_pass(numbers) -> None:
+    names = run(SCRIPT, numbers=numbers).names
+    x, y, h_relu = names["x"], names["y"], names["h_relu"]
+    before = names["w2"] + names["learning_rate"] * names["grad_w2"]
+    flow = np.array(
+        [
+            [2 * (p - t) for p, t in zip(*rows, strict=True)]
+            for rows in zip(names["y_pred"], y, strict=True)
+        ]
+    )
+    into_relu = np.einsum("no,ho->nh", flow, before)
+    passed = np.where(names["h"] > 0, into_relu, 0)
+    expected = {
+        "grad_y_pred": (flow, (64, 10)),
+        "grad_w2": (np.einsum("nh,no->ho", h_relu, flow), (100, 10)),
+        "grad_h_relu": (into_relu, (64, 100)),
+        "grad_h": (passed, (64, 100)),
+        "grad_w1": (np.einsum("ni,nh->ih", x, passed), (1000, 100)),
+    }
+    for name, (value, shape) in expected.items():
+        assert names[name].shape == value.shape == shape
+        assert np.array_equal(passed == 0, names["grad_h"] == 0)
+        scale = abs(value).max()
+        np.testing.assert_allclose(names[name], value, atol=1e-9 * scale)
+
+
+def test_only_one_order_of_the_factors_fits() -> None:
+    names = run(SCRIPT).names
+    for left, right, result in (
+        ("h_relu", "grad_y_pred", "w2"),
+        ("grad_y_pred", "w2", "h_relu"),
+        ("x", "grad_h", "w1"),
+    ):
+        a, b = names[left], names[right]
+        fits = []
+        for p, q in ((a, b), (b, a)):
+            for first in (p, p.T):
+                for second in (q, q.T):
+                    if first.shape[1] == second.shape[0]:
+                        fits.append((first @ second).shape)
+        # Once as it is, and once with the whole product transposed.
+        assert fits.count(names[result].shape) == 1 and len(fits) == 2
+
+
+def test_too_large_a_rate_ends_in_nan() -> None:
+    changes = EVERY_STEP | {"1e-6": "1e-8"}
+    short = list(run(SCRIPT, changes=changes).losses.values())
+    assert short == sorted(short, reverse=True)
+    five = run("faults/rate_too_large.diff", changes=EVERY_STEP).losses
+    grown = [five[t] for t in range(8)]
+    assert grown == sorted(set(grown)) and grown[6] < grown[7] == np.inf
+    assert all(np.isnan(five[t]) for t in range(9, 500))
+    twice = run(SCRIPT, changes={"1e-6": "2e-6"}).losses
+    assert twice[450] == pytest.approx(550, rel=0.01)
+    assert twice[499] == pytest.approx(550, rel=0.01)
 
 
 def test_reference_gradients_are_those_of_its_loss() -> None:

@@ -1,15 +1,19 @@
-"""What the README says about modules, their parameters and their losses."""
+"""What the page says about modules, their parameters and their losses."""
 
 import pytest
 import torch
+from torch import nn
 
-from harness import Run, run
+from build_readme import cut, read_lines
+from harness import ROOT, Run, run
+
+SCRIPT = "nn/two_layer_net_nn.py"
 
 
 @pytest.fixture(scope="module")
-def nn() -> Run:
+def trained() -> Run:
     """What the nn script prints and leaves."""
-    return run("nn/two_layer_net_nn.py")
+    return run(SCRIPT)
 
 
 @pytest.fixture(scope="module")
@@ -18,50 +22,104 @@ def module() -> dict:
     return run("nn/two_layer_net_module.py").names
 
 
-def test_linear_draws_from_a_range_that_shrinks_with_its_inputs(nn) -> None:
-    for weight, bias in nn.initial:
-        inputs = weight.shape[1]
-        for values in (weight, bias):
-            assert abs(values).max() <= inputs**-0.5
-            assert abs(values).max() > 0.7 * inputs**-0.5
+def test_linear_holds_and_computes() -> None:
+    layer, x = nn.Linear(1000, 100), torch.randn(64, 1000)
+    shapes = {n: tuple(p.shape) for n, p in layer.named_parameters()}
+    assert shapes == {"weight": (100, 1000), "bias": (100,)}
+    expected = x @ layer.weight.T + layer.bias
+    torch.testing.assert_close(layer(x), expected)
 
 
-def test_first_loss_is_small_because_of_it(nn) -> None:
-    # By hand the weights are ten to thirty times larger, the outputs hundreds.
-    by_hand = run("tensor/two_layer_net_tensor.py")
-    assert 1e7 < by_hand.losses[0] < 1e8
-    x, h = by_hand.names["x"], torch.randn(1000, 100)
-    outputs = torch.relu(x @ h) @ torch.randn(100, 10)
-    assert 100 < outputs.std() < 1000
-    assert 300 < nn.losses[0] < 1000
+def test_linear_draws_uniformly_from_a_range_that_shrinks(trained) -> None:
+    for weight, bias in trained.initial:
+        bound = weight.shape[1] ** -0.5
+        assert max(abs(weight).max(), abs(bias).max()) <= bound
+        # As many below half of the bound as above it: uniform.
+        assert abs((abs(weight) < bound / 2).mean() - 0.5) < 0.05
+    assert round(trained.losses[0], -2) == 600
+    model = nn.Sequential(nn.Linear(2, 2)).to("meta")
+    assert all(p.device.type == "meta" for p in model.parameters())
 
 
-def test_mean_is_the_sum_over_the_number_of_elements(nn) -> None:
-    names = nn.names
+def test_first_loss_by_hand_is_large_and_so_are_its_gradients() -> None:
+    by_hand = "autograd/two_layer_net_autograd.py"
+    stop = {"range(500)": "range(1)"}
+    first = run(by_hand, changes=stop)
+    assert first.names["learning_rate"] == 1e-6
+    assert 2.5e7 < first.losses[0] < 3.5e7
+    assert 100 < first.names["y_pred"].std() < 1000
+    for name, bound in (("w1", 0.05), ("w2", 0.2)):
+        assert abs(first.names[name].std() - 1) < bound
+    nn_first = run(SCRIPT, changes=stop)
+    assert nn_first.names["learning_rate"] == 1e-4
+    gradient = nn_first.names["model"][0].weight.grad
+    assert first.names["w1"].grad.std() > 1000 * gradient.std()
+    too_long = run(
+        by_hand, changes={"learning_rate = 1e-6": "learning_rate = 1e-4"}
+    )
+    assert too_long.losses[499] != too_long.losses[499]  # nan
+
+
+def test_mean_is_the_sum_over_the_number_of_elements(trained) -> None:
+    names = trained.names
     y_pred, y = names["y_pred"].detach(), names["y"]
-    mean = torch.nn.MSELoss()(y_pred, y)
     assert y.numel() == 640
-    assert names["loss"].item() == pytest.approx(640 * mean.item(), rel=1e-5)
+    summed = torch.square(y_pred - y).sum()
+    torch.testing.assert_close(names["loss"].detach(), summed)
+    torch.testing.assert_close(nn.MSELoss()(y_pred, y), summed / 640)
+
+
+def test_mean_needs_another_learning_rate(trained) -> None:
+    fault = "faults/mean_loss.diff"
+    losses = run(fault).losses
+    assert losses[499] > 0.9 * losses[0]
+    rate = {"learning_rate = 1e-4": "learning_rate = 0.064"}
+    mended = run(fault, changes=rate).losses
+    for step, loss in trained.losses.items():
+        assert 640 * mended[step] == pytest.approx(loss, rel=0.05)
+
+
+def test_loss_functions_are_modules_and_models_functions(trained) -> None:
+    model, x = trained.names["model"], trained.names["x"]
+    assert isinstance(trained.names["loss_fn"], nn.Module)
+    assert isinstance(model, nn.Sequential)
+    assert torch.equal(model(x), model[2](model[1](model[0](x))))
+    initial = [part for layer in trained.initial for part in layer]
+    for before, after in zip(initial, model.parameters(), strict=True):
+        assert (torch.from_numpy(before) != after).float().mean() > 0.9
+
+
+def test_to_moves_a_model_itself() -> None:
+    model = nn.Linear(2, 2)
+    assert model.to("meta") is model and model.weight.device.type == "meta"
+    with pytest.raises(RuntimeError, match="device"):
+        model(torch.ones(2, 2))
 
 
 def test_modules_set_as_attributes_are_registered(module) -> None:
-    names = [name for name, _ in module["model"].named_parameters()]
-    assert names == [
-        "linear1.weight",
-        "linear1.bias",
-        "linear2.weight",
-        "linear2.bias",
+    model = module["model"]
+    assert [name for name, _ in model.named_parameters()] == [
+        f"linear{i}.{part}" for i in (1, 2) for part in ("weight", "bias")
     ]
+    assert model(torch.ones(7, 1000)).shape == (7, 10)
 
 
 def test_modules_in_a_plain_list_are_not_registered() -> None:
-    class Listed(torch.nn.Module):
-        def __init__(self, make):
-            super().__init__()
-            self.layers = make([torch.nn.Linear(2, 2)])
+    fault = "faults/plain_list.diff"
+    assert not list(run(fault).names["model"].parameters())
+    layers = "[nn.Linear(D_in, H), nn.Linear(H, D_out)]"
+    mended = run(fault, changes={layers: f"nn.ModuleList({layers})"})
+    assert mended.lines == run("nn/two_layer_net_module.py").lines
 
-    assert not list(Listed(list).parameters())
-    assert len(list(Listed(torch.nn.ModuleList).parameters())) == 2
+
+def test_layers_made_in_forward_are_new_at_every_call() -> None:
+    class Forgetful(nn.Module):
+        def forward(self, x):
+            return nn.Linear(2, 2)(x)
+
+    model, x = Forgetful(), torch.ones(1, 2)
+    assert not torch.equal(model(x), model(x))
+    assert not list(model.parameters())
 
 
 def test_calling_a_model_calls_its_hooks_and_forward_does_not(module) -> None:
@@ -72,3 +130,37 @@ def test_calling_a_model_calls_its_hooks_and_forward_does_not(module) -> None:
     assert torch.equal(called, model.forward(module["x"]))
     assert calls == ["called"]
     hook.remove()
+
+
+def changed(old: str, new: str) -> tuple[str, str]:
+    """Return the code lines that only the old and only the new script have."""
+    before, after = (
+        cut(read_lines(ROOT, name), name, everything=True)
+        for name in (old, new)
+    )
+    return (
+        "\n".join(line for line in before if line not in after),
+        "\n".join(line for line in after if line not in before),
+    )
+
+
+def test_each_step_changes_what_the_page_says() -> None:
+    autograd = "autograd/two_layer_net_autograd.py"
+    out, new = changed("tensor/two_layer_net_tensor.py", autograd)
+    assert out.count("    grad_") == 5 and new.count("loss.backward()") == 1
+    out, new = changed(autograd, "autograd/tf_two_layer_net.py")
+    assert "def train_step(x, y):" in new
+    loop = "".join(read_lines(ROOT, "autograd/tf_two_layer_net.py"))
+    loop = loop.partition("for t in range(500):")[2]
+    assert loop.count("train_step(") == 1 and "w1" not in loop
+    out, new = changed(autograd, SCRIPT)
+    assert "w1" in out and "w1" not in new and "w2" not in new
+    out, new = changed(SCRIPT, "nn/two_layer_net_optim.py")
+    assert "for param in model.parameters():" in out and "for" not in new
+    out, new = changed(
+        "nn/two_layer_net_optim.py", "nn/two_layer_net_module.py"
+    )
+    assert "class TwoLayerNet" in new and "Sequential" in out
+    assert "optimizer" not in out + new and "loss" not in out + new
+    out, new = changed("nn/two_layer_net_module.py", "nn/dynamic_net.py")
+    assert "self.middle_linear = " in new and "for _ in range(depth" in new

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness import Run, run
+from harness import PYTORCH_SCRIPTS, SCRIPTS, Run, run
 from reference import Adam, GradientDescent, train
 
 FIVE = {
@@ -67,10 +67,14 @@ def test_as_shipped_they_agree_up_to_step_50(name, numbers, trajectory):
         )
 
 
-def test_float32_ends_above_float64(numbers, trajectory) -> None:
-    # Why two readers' last digits differ, and what the figure shows.
-    result = run(FIVE["tensor"], numbers=numbers)
-    assert result.losses[499] > 10 * trajectory[0][499]
+@pytest.mark.parametrize("name", FIVE)
+def test_float32_leaves_the_trajectory_after_step_300(
+    name, numbers, trajectory
+):
+    losses = run(FIVE[name], numbers=numbers).losses
+    for step in (200, 250, 300, 350, 400, 450, 499):
+        leaves = name != "numpy" and step > 300
+        assert (losses[step] > 2 * trajectory[0][step]) == leaves, step
 
 
 def check_with_nn(script: str, update, device: str) -> Run:
@@ -91,6 +95,8 @@ def check_with_nn(script: str, update, device: str) -> Run:
         np.testing.assert_allclose(
             to_array(parameter).T, expected, rtol=0, atol=1e-8
         )
+    for part in (*result.initial[0], x, y):
+        assert len(np.unique(part)) > 0.9 * part.size
     return result
 
 
@@ -103,12 +109,10 @@ def test_optim_and_module_follow_adam(script, device) -> None:
     check_with_nn(f"nn/two_layer_net_{script}.py", Adam(1e-4), device)
 
 
-def test_dynamic_net_follows_momentum_at_the_depths_it_picked(device):
+def test_dynamic_net_follows_momentum_at_the_depths_it_drew(device):
     update = GradientDescent(1e-4, momentum=0.9)
     result = check_with_nn("nn/dynamic_net.py", update, device)
     assert len(result.draws) == 500
-    for step, depth in result.depths.items():
-        assert depth == result.draws[step]
 
 
 def test_optim_and_module_agree_to_the_last_bit() -> None:
@@ -121,3 +125,35 @@ def test_optim_and_module_agree_to_the_last_bit() -> None:
         strict=True,
     ):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("script", [s for s in SCRIPTS if s.startswith("nn/")])
+def test_inputs_and_sizes_are_the_same_everywhere(script) -> None:
+    names = run(script).names
+    sizes = [names[name] for name in ("N", "D_in", "H", "D_out")]
+    assert sizes == [64, 1000, 100, 10]
+    assert names["x"].shape == (64, 1000) and names["y"].shape == (64, 10)
+
+
+def test_trained_nets_have_only_memorised() -> None:
+    rng = np.random.default_rng(5)
+    x, y = rng.standard_normal((64, 1000)), rng.standard_normal((64, 10))
+    for script in PYTORCH_SCRIPTS:
+        names = run(script, dtype="float64").names
+        with torch.no_grad():
+            fresh = torch.from_numpy(x)
+            if "depth" in names:
+                y_pred = names["model"](fresh, 1)
+            elif "model" in names:
+                y_pred = names["model"](fresh)
+            else:
+                y_pred = torch.relu(fresh @ names["w1"]) @ names["w2"]
+        assert ((y_pred.numpy() - y) ** 2).mean() > 1.03 * (y**2).mean()
+
+
+def test_nn_weights_are_smaller_and_lose_fewer_updates() -> None:
+    nn, by_hand = run("nn/two_layer_net_nn.py"), run(FIVE["tensor"])
+    weight, w1 = nn.names["model"][0].weight, by_hand.names["w1"]
+    assert weight.dtype == torch.float32
+    assert 45 < w1.abs().mean() / weight.abs().mean() < 55
+    assert nn.losses[499] < by_hand.losses[499]

@@ -1,4 +1,4 @@
-"""What the README says the scripts print is what they print."""
+"""What the pages say the scripts print, and what the figure shows."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -7,6 +7,14 @@ import pytest
 
 import draw_figures
 from harness import ROOT, SCRIPTS, Run, own_processes
+from make_outputs import FAULTS, capture_path
+
+RAW = (ROOT / "README_raw.md").read_text("utf-8")
+NINE = re.findall(r"^:INCLUDE (.*\.py)$", RAW, re.MULTILINE)
+
+
+def captured(name: str) -> Run:
+    return Run(capture_path(name).read_text("utf-8").splitlines())
 
 
 def without_losses(lines: list[str]) -> list[str]:
@@ -14,8 +22,8 @@ def without_losses(lines: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_script_still_prints_what_the_readme_shows(script: str) -> None:
-    shown = Run(draw_figures.capture(script).splitlines())
+def test_script_still_prints_what_is_captured(script: str) -> None:
+    shown = captured(script)
     printed = Run(own_processes(script)[0][1].splitlines())
     assert without_losses(printed.lines) == without_losses(shown.lines)
     for step, loss in printed.losses.items():
@@ -27,25 +35,57 @@ def test_script_still_prints_what_the_readme_shows(script: str) -> None:
             assert 1 / 2 < loss / shown.losses[step] < 2
 
 
-def test_every_capture_has_its_script() -> None:
+def test_every_capture_has_its_source() -> None:
     captures = sorted((ROOT / "outputs").rglob("*.*"))
-    assert captures == sorted(
-        (ROOT / "outputs" / script).with_suffix(".txt") for script in SCRIPTS
+    assert captures == sorted(capture_path(n) for n in SCRIPTS + FAULTS)
+
+
+def test_main_page_shows_each_capture_once_and_says_what_is_the_same() -> None:
+    shown = [
+        script
+        for script in NINE
+        if f":INCLUDE outputs/{script[:-3]}.txt\n" in RAW
+    ]
+    assert len({tuple(captured(s).lines) for s in shown}) == len(shown)
+    same = {
+        "autograd/two_layer_net_autograd.py": "tensor/two_layer_net_tensor.py",
+        "autograd/two_layer_net_custom_function.py": (
+            "tensor/two_layer_net_tensor.py"
+        ),
+        "nn/two_layer_net_module.py": "nn/two_layer_net_optim.py",
+    }
+    assert sorted([*shown, *same]) == sorted(NINE)
+    for script, other in same.items():
+        assert captured(script).lines == captured(other).lines
+        assert own_processes(script)[0][1] == own_processes(other)[0][1]
+
+
+def test_figure_shows_what_its_text_says() -> None:
+    drawn = [script for line in draw_figures.LINES for script in line.scripts]
+    assert sorted(drawn) == sorted(NINE)
+    losses = {s.split("/")[1][:-3]: captured(s).losses for s in NINE}
+    numpy = losses.pop("two_layer_net_numpy")
+    nn = losses.pop("two_layer_net_nn")
+    adam = (
+        losses.pop("two_layer_net_optim"),
+        losses.pop("two_layer_net_module"),
     )
-
-
-def test_readme_shows_every_capture_once() -> None:
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    raw = (ROOT / "README_raw.md").read_text(encoding="utf-8")
-    for script in SCRIPTS:
-        name = script.removesuffix(".py")
-        assert raw.count(f":INCLUDE outputs/{name}.txt") == 1
-        assert draw_figures.capture(script) in readme
-
-
-def test_figure_draws_every_script_once() -> None:
-    drawn = [script for line in draw_figures.LINES for script in line[0]]
-    assert sorted(drawn) == SCRIPTS
+    dynamic = list(losses.pop("dynamic_net").values())
+    for each in (numpy, *losses.values()):
+        assert each[0] == pytest.approx(3e7, rel=0.15)
+        assert each[300] == pytest.approx(6e-3, rel=0.35)
+    assert len(losses) == 4
+    for each in losses.values():
+        assert each[499] == pytest.approx(3e-5, rel=0.2)
+        falls = each[300] / each[350], each[450] / each[499]
+        assert falls[0] > 5 and falls[1] < 3
+    assert numpy[499] == pytest.approx(5e-7, rel=0.1)
+    for each, end in ((nn, 1e-5), (adam[0], 7e-7), (adam[1], 7e-7)):
+        assert each[0] == pytest.approx(6e2, rel=0.1)
+        assert each[499] == pytest.approx(end, rel=0.5)
+    assert dynamic[4] == pytest.approx(0.5, rel=0.1)
+    late = dynamic[4:]
+    assert late not in (sorted(late), sorted(late, reverse=True))
 
 
 @pytest.mark.parametrize("theme", draw_figures.FIGURES)
@@ -58,8 +98,8 @@ def test_figure_is_up_to_date(theme: str) -> None:
 
 
 def test_lines_under_one_label_are_alike() -> None:
-    for scripts, *_ in draw_figures.LINES:
-        assert len({draw_figures.capture(script) for script in scripts}) == 1
+    for line in draw_figures.LINES:
+        assert len({tuple(captured(s).lines) for s in line.scripts}) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,121 +1,159 @@
-"""README.md is in step, its links lead somewhere, its commands exist."""
+"""The pages are in step, their links lead somewhere, their commands exist."""
 
 import re
 import shlex
+import tomllib
 
 import pytest
 
 import build_readme
 from harness import ROOT, SCRIPTS
+from test_outputs import NINE, RAW
 
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-RAW = (ROOT / "README_raw.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\S*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-PROSE = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
-TARGETS = set(
-    re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-)
+PAGES = [p.replace("README_raw", "README") for p in build_readme.pages()]
+MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
+TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
+FENCED = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def anchors() -> list[str]:
+def read(page: str) -> str:
+    return (ROOT / page).read_text("utf-8")
+
+
+def prose(page: str) -> str:
+    return FENCED.sub("", read(page))
+
+
+def anchors(page: str) -> list[str]:
     """Return the anchor that GitHub gives to each heading."""
-    headings = re.findall(r"^#+ (.*)$", PROSE, re.MULTILINE)
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     return [
         re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
         for heading in headings
     ]
 
 
-def test_readme_is_in_step_with_its_source() -> None:
-    assert README == build_readme.expand(ROOT), "run: make readme"
+def code_of(script: str) -> str:
+    lines = build_readme.read_lines(ROOT, script)
+    return "\n".join(build_readme.cut(lines, script, everything=True))
 
 
-def test_each_script_is_included_once() -> None:
-    included = re.findall(r"^:INCLUDE (.*\.py)$", RAW, re.MULTILINE)
-    assert sorted(included) == SCRIPTS
+@pytest.mark.parametrize("page", PAGES)
+def test_page_is_in_step_with_its_source(page) -> None:
+    raw = page.replace("README", "README_raw")
+    assert read(page) == build_readme.expand(raw), "run: make readme"
+    exercises = re.findall(r"<b>Try it:</b>", read(raw))
+    assert len(exercises) in (0, len(NINE))
 
 
-def test_each_script_but_the_first_is_compared_once() -> None:
-    included = re.findall(r"^:INCLUDE (.*\.py)$", RAW, re.MULTILINE)
+def test_main_page_includes_and_compares_the_nine() -> None:
+    folders = ("tensor", "autograd", "nn")
+    nine = [s for s in SCRIPTS if s.startswith(folders)]
+    assert sorted(NINE) == nine and len(NINE) == 9
     compared = re.findall(r"^:DIFF (\S+) (\S+)$", RAW, re.MULTILINE)
-    assert [new for _, new in compared] == included[1:]
+    assert [new for _, new in compared] == NINE[1:]
     for old, new in compared:
-        assert included.index(old) < included.index(new)
+        assert NINE.index(old) < NINE.index(new)
+    numpy, dynamic = code_of(NINE[0]), code_of(NINE[-1])
+    assert numpy.count("import") == 1 and numpy.count("grad_w1 = ") == 1
+    assert "depth = random.randint(1, 4)" in dynamic
 
 
-def test_headings_have_anchors_of_their_own() -> None:
-    assert len(anchors()) == len(set(anchors()))
+def test_contents_name_each_section_its_script_and_its_package() -> None:
+    rows = re.findall(
+        r"^\| \[(.+)\]\(#(.+)\) \| .* \| \[.*\]\((.*)\) \| (\w+) \|$",
+        RAW,
+        re.MULTILINE,
+    )
+    assert [script for _, _, script, _ in rows] == NINE
+    sections = re.findall(r"^### (.*)$", RAW, re.MULTILINE)
+    assert [section for section, *_ in rows] == sections
+    for _, anchor, script, package in rows:
+        assert anchor in anchors("README.md")
+        assert f"\nimport {package}" in read(script)
 
 
-def test_links_and_anchors_resolve() -> None:
-    links = re.findall(r"\]\(([^)\s]+)\)", PROSE)
-    links += re.findall(r'(?:src|srcset|href)="([^"]+)"', PROSE)
+def test_each_script_names_a_test_that_runs_it() -> None:
+    links = r"^\[(.*\.py)\]\(.*\),? ?\n?tested in((?:.|\n)*?):$"
+    named = re.findall(links, prose("README.md"), re.MULTILINE)
+    assert [script for script, _ in named] == NINE
+    for script, tests in named:
+        for test in re.findall(r"\((tests/.*?)\)", tests):
+            assert script in read(test)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_and_anchors_resolve(page) -> None:
+    assert len(anchors(page)) == len(set(anchors(page)))
+    links = re.findall(r"\]\(([^)\s]+)\)", prose(page))
+    links += re.findall(r'(?:src|srcset|href)="([^"]+)"', prose(page))
     local = [link for link in links if not link.startswith("https://")]
-    assert len(local) > 30
+    assert len(local) > 10
     for link in local:
         path, _, anchor = link.partition("#")
-        assert not path or (ROOT / path).exists(), link
-        assert not anchor or anchor in anchors(), link
+        target = (ROOT / page).parent / path if path else ROOT / page
+        target = target / "README.md" if target.is_dir() else target
+        assert target.exists(), link
+        name = target.resolve().relative_to(ROOT).as_posix()
+        assert not anchor or anchor in anchors(name), link
 
 
-def test_every_section_is_in_the_table_of_contents() -> None:
-    sections = re.findall(r"^### (.*)$", PROSE, re.MULTILINE)
-    linked = re.findall(r"^\| \[([^\]]+)\]\(#", PROSE, re.MULTILINE)
-    assert sections == linked and len(sections) == len(SCRIPTS)
-
-
-def test_images_have_alt_text() -> None:
-    images = re.findall(r"<img [^>]*>|!\[[^\]]*\]\([^)]*\)", PROSE)
-    assert images
-    for image in images:
+@pytest.mark.parametrize("page", PAGES)
+def test_images_have_alt_text_and_no_line_runs_off(page) -> None:
+    for image in re.findall(r"<img [^>]*>|!\[[^\]]*\]\([^)]*\)", prose(page)):
         alt = re.search(r'alt="([^"]*)"|!\[([^\]]*)\]', image)
         assert alt and len(alt[1] or alt[2] or "") > 20
-
-
-def test_no_line_of_code_runs_off_the_page() -> None:
-    assert len(BLOCKS) > 30
-    for language, block in BLOCKS:
-        # A difference has one column more, for its sign.
-        width = 80 if language == "diff" else 79
+    assert len(FENCED.findall(read(page))) > 10
+    for language, block in FENCED.findall(read(page)):
+        # A difference has one column more, for its sign; a message may be
+        # longer than we could make it.
+        width = {"diff": 80, "text": 999}.get(language, 79)
         assert max(map(len, block.splitlines())) <= width
 
 
-def commands() -> list[str]:
-    """Return the command lines that the README shows."""
-    shown = [b for language, b in BLOCKS if language == "sh"]
-    lines = "".join(shown).splitlines()
+def commands(page: str) -> list[str]:
+    """Return the command lines that a page shows."""
+    blocks = FENCED.findall(read(page))
+    shown = "".join(block for language, block in blocks if language == "sh")
+    lines = shown.replace("\\\n", " ").splitlines()
     return [line.split("#")[0].strip() for line in lines]
 
 
-@pytest.mark.parametrize("command", sorted(set(commands())))
-def test_commands_name_what_exists(command: str) -> None:
-    program, *arguments = shlex.split(command)
-    if program == "make":
-        assert arguments and set(arguments) <= TARGETS
-    elif program == "python":
-        assert [(ROOT / name).is_file() for name in arguments] == [True]
-    elif program == "pip":
-        assert arguments[:2] == ["install", "-r"]
-        assert (ROOT / arguments[2]).is_file()
-    else:
-        assert program == "pytest" and not arguments
-
-
-def test_run_section_gives_the_commands() -> None:
-    assert {
-        "make examples",
-        "make test",
-        "pip install -r requirements.txt",
-        "pytest",
-    } <= set(commands())
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_name_what_exists(page) -> None:
+    for command in commands(page):
+        program, *arguments = shlex.split(command)
+        if program == "make":
+            assert arguments and set(arguments) <= TARGETS
+        elif program in ("python", "torchrun"):
+            files = [name for name in arguments if name.endswith(".py")]
+            assert files and all((ROOT / name).is_file() for name in files)
+        elif program == "pip":
+            assert command in (
+                "pip install numpy",
+                "pip install -r requirements.txt",
+            )
+        else:
+            assert program == "pytest" and not arguments
 
 
 def test_makefile_help_names_every_target() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = set(re.findall(r'@echo "make ([a-z]+) ', makefile))
+    named = set(re.findall(r'@echo "make ([a-z]+) ', MAKEFILE))
     assert named == TARGETS - {"help"}
+    assert ".DEFAULT_GOAL := help" in MAKEFILE
 
 
-def test_notes_are_at_most_one_a_section() -> None:
-    for section in re.split(r"^#+ ", PROSE, flags=re.MULTILINE):
+def test_versions_are_those_that_are_tested() -> None:
+    assert "(3, 11) <= sys.version_info < (3, 14)" in MAKEFILE
+    workflow = read(".github/workflows/tests.yml")
+    assert 'python-version: ["3.11", "3.12", "3.13"]' in workflow
+    requirements = read("requirements.txt")
+    assert re.search(r'tensorflow==.*; python_version < "3.14"', requirements)
+    settings = tomllib.loads(read("pyproject.toml"))
+    assert settings["tool"]["ruff"]["target-version"] == "py311"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_notes_are_at_most_one_a_section(page) -> None:
+    for section in re.split(r"^#+ ", prose(page), flags=re.MULTILINE):
         assert section.count("> [!") <= 1

@@ -1,0 +1,101 @@
+"""Which test holds which sentence of the pages and of the scripts.
+
+    python tests/claims.py
+
+tests/claims.txt quotes each sentence, word for word, line breaks and the
+targets of links apart, under the test that holds it or a reason why none does.
+"""
+
+import ast
+import io
+import re
+import sys
+import tokenize
+from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from make_outputs import ROOT, SCRIPTS
+
+PAGES = ["README_raw.md", "further/README_raw.md"]
+UNTESTED = "Facts that no test here can check"
+# A digit of its own: 1e-6 and 3.11, but neither w1 nor float32.
+FIGURE = re.compile(r"(?<![\w./])\d")
+BLOCK = re.compile(r"^( *)(```|~~~).*?^\1\2$", re.MULTILINE | re.DOTALL)
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a paragraph; the row of a table is one."""
+    text = re.sub(r"\]\([^)\s]*\)", "]", " ".join(text.split()))
+    if text.startswith("|"):
+        return [text]
+    ends = re.sub(r"((?<!\.\.)[.?!](?:\*\*|[)\"*])*) (?=\S)", r"\1\n", text)
+    return ends.split("\n") if text else []
+
+
+def page_sentences(name: str) -> list[str]:
+    """Return the sentences of a page: prose, tables, captions, alt texts."""
+    text = (ROOT / name).read_text("utf-8")
+    text = re.sub(r"^#.*", "", BLOCK.sub("\n", text), flags=re.MULTILINE)
+    text = re.sub(r'<img .*?alt="([^"]*)">', r"\n\n\1\n\n", text)
+    text = re.sub(r"</?b>", "", text)
+    text = re.sub(r"<[^>]*>", "\n\n", text)
+    text = re.sub(r"^\|[ |-]*$|^> \[!\w+\]|^> ", "", text, flags=re.MULTILINE)
+    # A row of a table and an item of a list are paragraphs of their own.
+    text = re.sub(r"^(?=\|)|^- ", "\n", text, flags=re.MULTILINE)
+    paragraphs = re.split(r"\n\s*\n", text)
+    return [each for paragraph in paragraphs for each in sentences(paragraph)]
+
+
+def script_sentences(name: str) -> list[str]:
+    """Return the sentences of a script's docstrings and comments."""
+    source = (ROOT / name).read_text("utf-8")
+    paragraphs, last = [], 0
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+            paragraphs += (ast.get_docstring(node) or "").split("\n\n")
+    paragraphs = [p for p in paragraphs if not p.startswith("    ")]
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            text, row = token.string.removeprefix("#"), token.start[0]
+            if row == last + 1:
+                text = paragraphs.pop() + text
+            paragraphs.append(text)
+            last = row
+    return [each for paragraph in paragraphs for each in sentences(paragraph)]
+
+
+def written() -> dict[str, list[str]]:
+    """Return the sentences of each page and each script, by its path."""
+    pages = [page for page in PAGES if (ROOT / page).exists()]
+    return {page: page_sentences(page) for page in pages} | {
+        script: script_sentences(script) for script in SCRIPTS
+    }
+
+
+def ledger() -> dict[str, list[str]]:
+    """Return the headings, tests or a reason, that each sentence is under."""
+    found, text = defaultdict(list), (ROOT / "tests/claims.txt").read_text()
+    for group in text.split("\n# ")[1:]:
+        heading, *lines = group.split("\n")
+        for sentence in filter(None, lines):
+            found[sentence].append(heading)
+    return found
+
+
+def main() -> None:
+    headings, total, facts, held = ledger(), 0, 0, 0
+    for name, found in written().items():
+        print(f"\n== {name}")
+        for sentence in found:
+            tests = headings.get(sentence, ["A question"])
+            print(f"\n{sentence}", *tests, sep="\n    ")
+            total += 1
+            held += "::" in tests[0]
+            facts += "::" in tests[0] or tests == [UNTESTED]
+    print(f"\n{total} sentences, {facts} facts, {held} of them held by tests")
+
+
+if __name__ == "__main__":
+    main()
