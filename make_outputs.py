@@ -7,6 +7,8 @@ A fault is a change of a line or two to a script, made on purpose: a file
 faults/NAME.diff. Its first line names the script. Hunks follow, each under a
 line "@@ @@": lines of the script to find, with a space or a minus in front,
 and lines to put there, with a space or a plus. A hunk fits in one place.
+NAME.fix.diff is of the same form, but trains: the right way to do what the
+fault tried. NAME.cuda.diff needs CUDA to go wrong. No output of these is kept.
 
 Everything runs on the CPU and on one thread, so that the next run prints the
 same. What is kept is what the reader sees: all that is printed, then the last
@@ -30,6 +32,7 @@ SCRIPTS = sorted(
 FAULTS = sorted(
     path.relative_to(ROOT).as_posix()
     for path in (ROOT / "faults").glob("*.diff")
+    if path.name.count(".") == 1
 )
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",
@@ -47,6 +50,8 @@ NOTED = re.compile(
     r"^(?:.*:\d+: )?((?:[\w.]+(?:Warning|Error): |WARNING:tensorflow:).*)",
     re.MULTILINE,
 )
+# What no two installations, or no two runs, have in common.
+VARYING = re.compile(r" \(Triggered internally at .*?\)| at 0x[0-9a-f]+")
 
 
 def capture_path(name: str) -> Path:
@@ -106,7 +111,7 @@ def run(name: str, *options: str, **variables: str) -> tuple[int, str, str]:
 
 def seen(stdout: str, stderr: str) -> str:
     """Return what is kept of what a run printed."""
-    noted = dict.fromkeys(NOTED.findall(stderr))
+    noted = dict.fromkeys(NOTED.findall(VARYING.sub("", stderr)))
     return stdout + "".join(f"{line}\n" for line in noted)
 
 

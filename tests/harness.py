@@ -3,13 +3,15 @@
 import contextlib
 import functools
 import io
+import linecache
+import logging
 import random
 import re
 import traceback
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -51,18 +53,19 @@ class Run:
     """What one run of a script printed, and the names that it left.
 
     Attributes:
-        lines: the printed lines; of a changed script, also its warnings and
-            its error, as make_outputs.py keeps them.
+        lines: the printed lines.
         names: the script's global names after the run, alive.
         initial: weight and bias of each Linear as it was made, as arrays of
             shapes (outputs, inputs) and (outputs,), in the order of making.
         draws: what each call of random.randint returned, in order.
+        noted: of a changed script, the last line of each warning and error.
     """
 
     lines: list[str] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)
     initial: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     draws: list[int] = field(default_factory=list)
+    noted: list[str] = field(default_factory=list)
 
     @property
     def losses(self) -> dict[int, float]:
@@ -161,17 +164,26 @@ def record(patch: pytest.MonkeyPatch, result: Run) -> None:
     patch.setattr(random, "randint", recorded_randint)
 
 
-def execute_changed(code: CodeType, names: dict[str, Any]) -> str:
-    """Return the warnings and the error of code, as Python writes them."""
-    error = ""
+@contextlib.contextmanager
+def catch(result: Run) -> Iterator[None]:
+    """Let nothing out that a process would write to stderr, but note it."""
+    stderr, error = io.StringIO(), []
+    handler = logging.StreamHandler(stderr)
+    handler.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
+    log = logging.getLogger("tensorflow")
+    log.addHandler(handler)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         try:
-            exec(code, names)
-        except Exception as raised:
-            error = "".join(traceback.format_exception_only(raised))
-    notes = [f"{w.category.__name__}: {w.message}\n" for w in caught]
-    return "".join(notes) + error
+            yield
+        except Exception as exception:
+            error = traceback.format_exception_only(exception)
+        finally:
+            log.removeHandler(handler)
+    for each in caught:
+        stderr.write(f"{each.category.__name__}: {each.message}\n")
+    stderr.writelines(error)
+    result.noted = make_outputs.seen("", stderr.getvalue()).splitlines()
 
 
 def run(
@@ -202,8 +214,15 @@ def run(
     for old, new in (changes or {}).items():
         assert source.count(old) == 1, f"{old!r} is not once in {name}"
         source = source.replace(old, new)
-    code = compile(source, str(ROOT / script), "exec")
     result = Run(names={"__name__": "__main__"})
+    path, catcher = str(ROOT / script), contextlib.nullcontext()
+    if name != script or changes:
+        catcher = catch(result)
+        path += " changed"
+        # TensorFlow reads the source of a tf.function there.
+        lines = source.splitlines(keepends=True)
+        linecache.cache[path] = len(source), None, lines, path
+    code = compile(source, path, "exec")
     default_dtype = torch.get_default_dtype()
     accelerator = None if device == "cpu" else torch.device(device)
     with pytest.MonkeyPatch.context() as patch:
@@ -232,15 +251,10 @@ def run(
             elif seed is not None:
                 reseed(patch, tf.random, "set_seed", seed)
         torch.set_default_dtype(getattr(torch, dtype))
-        stderr = ""
         try:
-            with contextlib.redirect_stdout(io.StringIO()) as stdout:
-                if name == script and not changes:
-                    exec(code, result.names)
-                else:
-                    stderr = execute_changed(code, result.names)
+            with contextlib.redirect_stdout(io.StringIO()) as stdout, catcher:
+                exec(code, result.names)
         finally:
             torch.set_default_dtype(default_dtype)
-    text = make_outputs.seen(stdout.getvalue(), stderr)
-    result.lines = text.splitlines()
+    result.lines = stdout.getvalue().splitlines()
     return result

@@ -105,7 +105,7 @@ def test_wrong_update_raises(update) -> None:
     result = run(SCRIPT, changes=changes)
     first = update.startswith("    w1 -=")
     assert list(result.losses) == ([0] if first else [0, 1])
-    assert result.lines[-1] == WRONG[update]
+    assert result.noted[-1] == WRONG[update]
     assert result.names["w1"].is_leaf == (first or update.startswith(UPDATE))
 
 
@@ -122,7 +122,7 @@ def test_weight_moved_to_cuda_raises(cuda) -> None:
         )
     }
     result = run(SCRIPT, changes=changes, device=cuda)
-    assert result.lines[-1] == f"TypeError: {NONE_TYPE}"
+    assert result.noted[-1] == f"TypeError: {NONE_TYPE}"
 
 
 def test_one_weight_assigned_under_no_grad() -> None:

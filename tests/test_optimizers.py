@@ -41,7 +41,7 @@ def test_two_optimizers_do_not_swap() -> None:
         ("LBFGS", "missing 1 required positional argument: 'closure'"),
         ("SparseAdam", "does not support dense gradients"),
     ):
-        assert error in swapped(name, "lr=1e-4").lines[-1]
+        assert error in swapped(name, "lr=1e-4").noted[-1]
 
 
 def test_each_wants_a_rate_that_fits() -> None:

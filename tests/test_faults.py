@@ -1,0 +1,132 @@
+"""Each fault goes wrong as its page says, and each way out trains."""
+
+import math
+import re
+
+import pytest
+
+from build_readme import next_fence
+from harness import ROOT, Run, needed_fall, run
+from make_outputs import FAULTS, NOTED, capture_path, faulty
+from test_outputs import without_losses
+
+ON_CUDA = sorted(f"faults/{p.name}" for p in ROOT.glob("faults/*.cuda.diff"))
+FIXES = sorted(f"faults/{p.name}" for p in ROOT.glob("faults/*.fix.diff"))
+KIND = re.compile(r"WARNING:tensorflow:|[\w.]+(?:Warning|Error): ")
+ROW = re.compile(r"^\| \[(.*)\]\((\S+)\) \| (.*) \| .* \|$", re.MULTILINE)
+
+
+def sections(page: str) -> dict[str, str]:
+    """Return the source of each section of a page, by its anchor."""
+    found, fence, anchor = {}, None, ""
+    for line in (ROOT / page).read_text("utf-8").splitlines():
+        fence = next_fence(line, fence)
+        if not fence and re.match("#+ ", line):
+            heading = re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower())
+            anchor = heading.replace(" ", "-")
+            assert anchor not in found, f"{page} has #{anchor} twice"
+        found[anchor] = found.get(anchor, "") + line + "\n"
+    return found
+
+
+PAGE, MAIN = sections("faults/README_raw.md"), sections("README_raw.md")
+TABLE = PAGE["when-it-goes-wrong"].partition("| **It runs, and is wrong** |")
+RAISES, WRONG = ROW.findall(TABLE[0]), ROW.findall(TABLE[2])
+
+
+def shown(section: str) -> list[str]:
+    """Return the faults that a section shows, ways out left out."""
+    named = re.findall(r"^:INCLUDE (faults/\S+)$", section, re.MULTILINE)
+    return [name for name in named if name not in FIXES]
+
+
+# Each fault on the page, and the anchor of its entry.
+ENTRY = {name: a for a, text in PAGE.items() for name in shown(text)}
+
+
+def kept(fault: str) -> Run:
+    """Return what outputs/ keeps of a fault, as a run."""
+    lines = capture_path(fault).read_text("utf-8").splitlines()
+    noted = [line for line in lines if NOTED.match(line)]
+    return Run(lines[: len(lines) - len(noted)], noted=noted)
+
+
+def losses(result: Run) -> list[tuple[int, float]]:
+    """Return each printed step and its loss, which may be nan."""
+    found = re.findall(r"step +(\d+)  loss (\S+)", "\n".join(result.lines))
+    return [(int(step), float(loss)) for step, loss in found]
+
+
+@pytest.mark.parametrize("fault", FAULTS + ON_CUDA)
+def test_fault_stands_on_one_page_beside_what_it_prints(fault: str) -> None:
+    (text,) = [s for s in (PAGE | MAIN).values() if fault in shown(s)]
+    capture = capture_path(fault).relative_to(ROOT).as_posix()
+    assert (f":INCLUDE {capture}\n" in text) == (fault not in ON_CUDA)
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_fault_gives_what_its_page_shows(fault: str) -> None:
+    result, expected = run(fault), kept(fault)
+    assert result.noted == expected.noted
+    assert without_losses(result.lines) == without_losses(expected.lines)
+    pairs = zip(losses(result), losses(expected), strict=True)
+    for (step, loss), (_, kept_loss) in pairs:
+        assert math.isnan(loss) == math.isnan(kept_loss)
+        ratio = 1.0 if math.isnan(loss) else loss / kept_loss
+        # As for the scripts: roundings grow from step to step.
+        assert abs(ratio - 1) < 1e-3 if step <= 50 else 1 / 2 < ratio < 2
+
+
+@pytest.mark.parametrize("fault", ON_CUDA)
+def test_fault_raises_on_an_accelerator_only(fault: str, device: str) -> None:
+    (row,) = [row for row in RAISES if row[1] == f"#{ENTRY[fault]}"]
+    noted = run(fault, device=device).noted
+    assert len(noted) == (device != "cpu")
+    for line in noted:
+        assert KIND.sub("", line).startswith(row[0].strip("`"))
+
+
+@pytest.mark.parametrize("fix", FIXES)
+def test_way_out_is_shown_once_and_trains(fix: str) -> None:
+    assert "".join(PAGE.values()).count(f":INCLUDE {fix}\n") == 1
+    result = run(fix)
+    assert not result.noted and result.fall >= needed_fall(faulty(fix)[0])
+
+
+@pytest.mark.parametrize(("cell", "target", "scripts"), RAISES + WRONG)
+def test_row_leads_to_its_faults(cell: str, target: str, scripts: str) -> None:
+    path, _, anchor = target.partition("#")
+    here = shown({"": PAGE, "../README.md": MAIN}[path][anchor])
+    linked = set(re.findall(r"\.\./(\S+)\)", scripts))
+    assert linked and linked <= {faulty(name)[0] for name in here}
+    raises = (cell, target, scripts) in RAISES
+    assert not raises or cell.startswith("`")
+    notes = [kept(name).noted for name in here if name not in ON_CUDA]
+    for each in notes:
+        assert any("Error: " in line for line in each) == raises
+    if cell.startswith("`") and notes:
+        lines = [KIND.sub("", line) for line in sum(notes, [])]
+        assert any(line.startswith(cell.strip("`")) for line in lines)
+
+
+@pytest.mark.parametrize("fault", ENTRY)
+def test_script_and_losses_of_an_entry_are_those_of_its_fault(fault) -> None:
+    script, text = faulty(fault)[0], PAGE[ENTRY[fault]]
+    rows = [row for row in RAISES + WRONG if row[1] == f"#{ENTRY[fault]}"]
+    assert any(f"(../{script})" in row[2] for row in rows)
+    for loss in re.findall(r"\d\.\d+e[+-]\d+", text):
+        assert loss in capture_path(script).read_text("utf-8")
+
+
+SILENT = [f for f, a in ENTRY.items() if f"#{a}" in [row[1] for row in WRONG]]
+
+
+@pytest.mark.parametrize("fault", SILENT)
+def test_one_line_tells_the_fault_from_the_script(fault: str) -> None:
+    found = re.findall(
+        r"^```python\n(.*?)^```", PAGE[ENTRY[fault]], re.M | re.S
+    )
+    (line,) = "".join(found).splitlines()
+    exec(line, run(faulty(fault)[0]).names)
+    with pytest.raises(AssertionError):
+        exec(line, run(fault).names)
