@@ -40,26 +40,20 @@ class Line(NamedTuple):
 # apart without them.
 LINES = [
     Line("numpy", "#a65200", "#e69f00", "-", "o", [
-        "tensor/two_layer_net_numpy.py",
-    ]),
+        "tensor/two_layer_net_numpy.py"]),
     Line("tensor, autograd, custom", "#0b61a4", "#56b4e9", "-", "s", [
         "tensor/two_layer_net_tensor.py",
         "autograd/two_layer_net_autograd.py",
-        "autograd/two_layer_net_custom_function.py",
-    ]),
+        "autograd/two_layer_net_custom_function.py"]),
     Line("TensorFlow", "#00735c", "#2fc79a", "--", "^", [
-        "autograd/tf_two_layer_net.py",
-    ]),
+        "autograd/tf_two_layer_net.py"]),
     Line("nn", "#a3407a", "#e08fc0", "-.", "D", [
-        "nn/two_layer_net_nn.py",
-    ]),
+        "nn/two_layer_net_nn.py"]),
     Line("optim, module", "#4d4d4d", "#b8b8b8", "--", "v", [
         "nn/two_layer_net_optim.py",
-        "nn/two_layer_net_module.py",
-    ]),
+        "nn/two_layer_net_module.py"]),
     Line("dynamic net", "#b3261e", "#ff7b6b", ":", "P", [
-        "nn/dynamic_net.py",
-    ]),
+        "nn/dynamic_net.py"]),
 ]  # fmt: skip
 
 
@@ -108,18 +102,11 @@ def draw(theme: str) -> None:
 
     ends = []
     for line in LINES:
-        color = line.light if theme == "light" else line.dark
+        color = getattr(line, theme)
+        look = {"color": color, "marker": line.marker, "ms": 4, "lw": 1.6}
         for script in line.scripts:
             steps, values = losses(script)
-            axes.plot(
-                steps,
-                values,
-                line.dashes,
-                color=color,
-                marker=line.marker,
-                ms=4,
-                lw=1.6,
-            )
+            axes.plot(steps, values, line.dashes, **look)
         ends.append((values[-1], line.label, color))
 
     axes.set_yscale("log")

@@ -153,12 +153,11 @@ def test_graph_differs_from_depth_to_depth(loss_at) -> None:
 
 
 def late_loss(optimizer: str) -> float:
-    """Return the geometric mean of the last five losses, over four seeds."""
+    """Return the geometric mean of the losses from step 300, over 4 seeds."""
     line = "SGD(model.parameters(), lr=learning_rate, momentum=0.9)"
-    runs = [
-        run(SCRIPT, seed=seed, changes={line: optimizer}) for seed in range(4)
-    ]
-    losses = [list(result.losses.values())[-5:] for result in runs]
+    changes = EVERY_STEP | {line: optimizer}
+    runs = [run(SCRIPT, seed=seed, changes=changes) for seed in range(4)]
+    losses = [list(result.losses.values())[300:] for result in runs]
     return float(np.exp(np.mean(np.log(losses))))
 
 
@@ -167,10 +166,10 @@ def test_what_momentum_is_worth() -> None:
     momentum = late_loss("SGD(model.parameters(), lr=1e-4, momentum=0.9)")
     plain = {
         rate: late_loss(f"SGD(model.parameters(), lr={rate})") / momentum
-        for rate in (1e-4, 2e-4, 5e-4, 1e-3, 2e-3)
+        for rate in (1e-4, 3e-4, 5e-4, 1e-3, 2e-3)
     }
     assert plain[1e-4] > 10
-    assert 4 < plain[5e-4] == min(plain.values()) < 5.5
+    assert min(plain.values()) > 3
     adam = {
         rate: late_loss(f"Adam(model.parameters(), lr={rate})") / momentum
         for rate in (1e-4, 1e-3)

@@ -1,32 +1,18 @@
 """Each fault goes wrong as its page says, and each way out trains."""
 
-import math
 import re
 
 import pytest
 
-from build_readme import next_fence
-from harness import ROOT, Run, needed_fall, run
-from make_outputs import FAULTS, NOTED, capture_path, faulty
-from test_outputs import without_losses
+from harness import ROOT, needed_fall, run
+from make_outputs import FAULTS, capture_path, faulty
+from test_outputs import captured, check_same
+from test_readme import sections
 
 ON_CUDA = sorted(f"faults/{p.name}" for p in ROOT.glob("faults/*.cuda.diff"))
 FIXES = sorted(f"faults/{p.name}" for p in ROOT.glob("faults/*.fix.diff"))
 KIND = re.compile(r"WARNING:tensorflow:|[\w.]+(?:Warning|Error): ")
 ROW = re.compile(r"^\| \[(.*)\]\((\S+)\) \| (.*) \| .* \|$", re.MULTILINE)
-
-
-def sections(page: str) -> dict[str, str]:
-    """Return the source of each section of a page, by its anchor."""
-    found, fence, anchor = {}, None, ""
-    for line in (ROOT / page).read_text("utf-8").splitlines():
-        fence = next_fence(line, fence)
-        if not fence and re.match("#+ ", line):
-            heading = re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower())
-            anchor = heading.replace(" ", "-")
-            assert anchor not in found, f"{page} has #{anchor} twice"
-        found[anchor] = found.get(anchor, "") + line + "\n"
-    return found
 
 
 PAGE, MAIN = sections("faults/README_raw.md"), sections("README_raw.md")
@@ -44,19 +30,6 @@ def shown(section: str) -> list[str]:
 ENTRY = {name: a for a, text in PAGE.items() for name in shown(text)}
 
 
-def kept(fault: str) -> Run:
-    """Return what outputs/ keeps of a fault, as a run."""
-    lines = capture_path(fault).read_text("utf-8").splitlines()
-    noted = [line for line in lines if NOTED.match(line)]
-    return Run(lines[: len(lines) - len(noted)], noted=noted)
-
-
-def losses(result: Run) -> list[tuple[int, float]]:
-    """Return each printed step and its loss, which may be nan."""
-    found = re.findall(r"step +(\d+)  loss (\S+)", "\n".join(result.lines))
-    return [(int(step), float(loss)) for step, loss in found]
-
-
 @pytest.mark.parametrize("fault", FAULTS + ON_CUDA)
 def test_fault_stands_on_one_page_beside_what_it_prints(fault: str) -> None:
     (text,) = [s for s in (PAGE | MAIN).values() if fault in shown(s)]
@@ -66,15 +39,7 @@ def test_fault_stands_on_one_page_beside_what_it_prints(fault: str) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_gives_what_its_page_shows(fault: str) -> None:
-    result, expected = run(fault), kept(fault)
-    assert result.noted == expected.noted
-    assert without_losses(result.lines) == without_losses(expected.lines)
-    pairs = zip(losses(result), losses(expected), strict=True)
-    for (step, loss), (_, kept_loss) in pairs:
-        assert math.isnan(loss) == math.isnan(kept_loss)
-        ratio = 1.0 if math.isnan(loss) else loss / kept_loss
-        # As for the scripts: roundings grow from step to step.
-        assert abs(ratio - 1) < 1e-3 if step <= 50 else 1 / 2 < ratio < 2
+    check_same(run(fault), captured(fault))
 
 
 @pytest.mark.parametrize("fault", ON_CUDA)
@@ -101,7 +66,7 @@ def test_row_leads_to_its_faults(cell: str, target: str, scripts: str) -> None:
     assert linked and linked <= {faulty(name)[0] for name in here}
     raises = (cell, target, scripts) in RAISES
     assert not raises or cell.startswith("`")
-    notes = [kept(name).noted for name in here if name not in ON_CUDA]
+    notes = [captured(name).noted for name in here if name not in ON_CUDA]
     for each in notes:
         assert any("Error: " in line for line in each) == raises
     if cell.startswith("`") and notes:

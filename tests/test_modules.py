@@ -92,6 +92,7 @@ def test_loss_functions_are_modules_and_models_functions(trained) -> None:
 def test_to_moves_a_model_itself() -> None:
     model = nn.Linear(2, 2)
     assert model.to("meta") is model and model.weight.device.type == "meta"
+    assert torch.ones(2).to("meta").device.type == "meta"
     with pytest.raises(RuntimeError, match="device"):
         model(torch.ones(2, 2))
 

@@ -7,14 +7,29 @@ import pytest
 
 import draw_figures
 from harness import ROOT, SCRIPTS, Run, own_processes
-from make_outputs import FAULTS, capture_path
+from make_outputs import FAULTS, NOTED, capture_path
 
 RAW = (ROOT / "README_raw.md").read_text("utf-8")
 NINE = re.findall(r"^:INCLUDE (.*\.py)$", RAW, re.MULTILINE)
 
 
 def captured(name: str) -> Run:
-    return Run(capture_path(name).read_text("utf-8").splitlines())
+    """Return what outputs/ keeps of a script or a fault, as a run."""
+    lines = capture_path(name).read_text("utf-8").splitlines()
+    noted = [line for line in lines if NOTED.match(line)]
+    return Run(lines[: len(lines) - len(noted)], noted=noted)
+
+
+def check_same(printed: Run, shown: Run) -> None:
+    """Check that two runs print the same, up to another machine's rounding."""
+    assert without_losses(printed.lines) == without_losses(shown.lines)
+    assert printed.noted == shown.noted
+    for step, loss in printed.losses.items():
+        expected = shown.losses[step]
+        # Other instruction sets and thread counts were seen to move the last
+        # losses by up to 2 %, and those of the faults no more.
+        margin = 1e-3 if step <= 50 else 0.5
+        assert loss == pytest.approx(expected, rel=margin, nan_ok=True)
 
 
 def without_losses(lines: list[str]) -> list[str]:
@@ -23,16 +38,7 @@ def without_losses(lines: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_script_still_prints_what_is_captured(script: str) -> None:
-    shown = captured(script)
-    printed = Run(own_processes(script)[0][1].splitlines())
-    assert without_losses(printed.lines) == without_losses(shown.lines)
-    for step, loss in printed.losses.items():
-        if step <= 50:
-            assert loss == pytest.approx(shown.losses[step], rel=1e-3)
-        else:
-            # Other instruction sets and thread counts were seen to move the
-            # last losses by up to 2 %.
-            assert 1 / 2 < loss / shown.losses[step] < 2
+    check_same(Run(own_processes(script)[0][1].splitlines()), captured(script))
 
 
 def test_every_capture_has_its_source() -> None:
@@ -63,6 +69,8 @@ def test_main_page_shows_each_capture_once_and_says_what_is_the_same() -> None:
 def test_figure_shows_what_its_text_says() -> None:
     drawn = [script for line in draw_figures.LINES for script in line.scripts]
     assert sorted(drawn) == sorted(NINE)
+    for line in draw_figures.LINES:
+        assert len({tuple(captured(s).lines) for s in line.scripts}) == 1
     losses = {s.split("/")[1][:-3]: captured(s).losses for s in NINE}
     numpy = losses.pop("two_layer_net_numpy")
     nn = losses.pop("two_layer_net_nn")
@@ -95,20 +103,3 @@ def test_figure_is_up_to_date(theme: str) -> None:
         ".//{http://purl.org/dc/elements/1.1/}description"
     )
     assert description.text == draw_figures.fingerprint(), "run: make figures"
-
-
-def test_lines_under_one_label_are_alike() -> None:
-    for line in draw_figures.LINES:
-        assert len({tuple(captured(s).lines) for s in line.scripts}) == 1
-
-
-@pytest.mark.parametrize(
-    ("heights", "spread"),
-    [
-        ([3.0, 1.0, 2.0], [3.0, 1.0, 2.0]),
-        ([1.0, 1.0, 0.9], [1.4, 1.9, 0.9]),
-        ([1.0, 5.0, 1.2], [1.0, 5.0, 1.5]),
-    ],
-)
-def test_labels_are_spread(heights, spread) -> None:
-    assert draw_figures.spread(heights, gap=0.5) == pytest.approx(spread)

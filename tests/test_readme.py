@@ -24,13 +24,17 @@ def prose(page: str) -> str:
     return FENCED.sub("", read(page))
 
 
-def anchors(page: str) -> list[str]:
-    """Return the anchor that GitHub gives to each heading."""
-    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
-    return [
-        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        for heading in headings
-    ]
+def sections(page: str) -> dict[str, str]:
+    """Return the text of each section, by the anchor that GitHub gives it."""
+    found, fence, anchor = {}, None, ""
+    for line in read(page).splitlines():
+        fence = build_readme.next_fence(line, fence)
+        if not fence and re.match("#+ ", line):
+            heading = re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower())
+            anchor = heading.replace(" ", "-")
+            assert anchor not in found, f"{page} has #{anchor} twice"
+        found[anchor] = found.get(anchor, "") + line + "\n"
+    return found
 
 
 def code_of(script: str) -> str:
@@ -66,10 +70,10 @@ def test_contents_name_each_section_its_script_and_its_package() -> None:
         re.MULTILINE,
     )
     assert [script for _, _, script, _ in rows] == NINE
-    sections = re.findall(r"^### (.*)$", RAW, re.MULTILINE)
-    assert [section for section, *_ in rows] == sections
+    headings = re.findall(r"^### (.*)$", RAW, re.MULTILINE)
+    assert [heading for heading, *_ in rows] == headings
     for _, anchor, script, package in rows:
-        assert anchor in anchors("README.md")
+        assert anchor in sections("README.md")
         assert f"\nimport {package}" in read(script)
 
 
@@ -84,7 +88,6 @@ def test_each_script_names_a_test_that_runs_it() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_and_anchors_resolve(page) -> None:
-    assert len(anchors(page)) == len(set(anchors(page)))
     links = re.findall(r"\]\(([^)\s]+)\)", prose(page))
     links += re.findall(r'(?:src|srcset|href)="([^"]+)"', prose(page))
     local = [link for link in links if not link.startswith("https://")]
@@ -95,7 +98,7 @@ def test_links_and_anchors_resolve(page) -> None:
         target = target / "README.md" if target.is_dir() else target
         assert target.exists(), link
         name = target.resolve().relative_to(ROOT).as_posix()
-        assert not anchor or anchor in anchors(name), link
+        assert not anchor or anchor in sections(name), link
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -155,5 +158,5 @@ def test_versions_are_those_that_are_tested() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_notes_are_at_most_one_a_section(page) -> None:
-    for section in re.split(r"^#+ ", prose(page), flags=re.MULTILINE):
+    for section in sections(page).values():
         assert section.count("> [!") <= 1

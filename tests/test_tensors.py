@@ -19,6 +19,7 @@ def names() -> dict:
 def test_scripts_correspond_line_by_line() -> None:
     with pytest.raises(ValueError, match="step must be greater than zero"):
         torch.ones(3)[::-1]
+    assert torch.arange(3).flip(0).tolist() == [2, 1, 0]
     loops = []
     for script in ("tensor/two_layer_net_numpy.py", SCRIPT):
         code = cut(read_lines(ROOT, script), script, True)
