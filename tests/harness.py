@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,16 @@ LINE = re.compile(
 )
 
 Numbers = dict[tuple[int, ...], np.ndarray]
+
+
+def graph_functions(result: torch.Tensor) -> list[str]:
+    """Return the names of the functions of the graph behind a result."""
+    todo, seen = [result.grad_fn], []
+    for function in todo:
+        if function not in seen:
+            seen.append(function)
+            todo += [each for each, _ in function.next_functions if each]
+    return [type(f).__name__.removesuffix("Backward0") for f in seen]
 
 
 def uses(script: str, package: str) -> bool:
@@ -112,38 +123,26 @@ def own_processes(script: str) -> list[tuple[int, str, str]]:
         import_tensorflow()
         strict = []
     with ThreadPoolExecutor() as pool:
-        runs = [
-            pool.submit(make_outputs.run, script, *options)
-            for options in ([], strict)
-        ]
-    return [run.result() for run in runs]
+        runs = pool.map(lambda o: make_outputs.run(script, *o), ([], strict))
+    return list(runs)
 
 
-def feed(patch: pytest.MonkeyPatch, numbers: Numbers, dtype: str) -> None:
+def feed(patch: pytest.MonkeyPatch, numbers: Numbers) -> None:
     """Make numpy and PyTorch draw the given numbers, each by its shape."""
 
-    class FedGenerator:
-        def standard_normal(self, shape):
-            return numbers[shape].copy()
+    def randn(*shape, **options):
+        dtype = torch.get_default_dtype()
+        return torch.tensor(numbers[shape], dtype=dtype, **options)
 
-    def randn(*shape, device, requires_grad=False):
-        return torch.tensor(
-            numbers[shape],
-            dtype=getattr(torch, dtype),
-            device=device,
-            requires_grad=requires_grad,
-        )
-
-    patch.setattr(np.random, "default_rng", lambda seed: FedGenerator())
+    generator = SimpleNamespace(standard_normal=lambda s: numbers[s].copy())
+    patch.setattr(np.random, "default_rng", lambda seed: generator)
     patch.setattr(torch, "randn", randn)
 
 
-def reseed(
-    patch: pytest.MonkeyPatch, owner: Any, name: str, seed: int
-) -> None:
+def reseed(patch: pytest.MonkeyPatch, target: Any, name: str, seed: int):
     """Make a seeding function take this seed, whatever it is called with."""
-    function = getattr(owner, name)
-    patch.setattr(owner, name, lambda _: function(seed))
+    function = getattr(target, name)
+    patch.setattr(target, name, lambda _: function(seed))
 
 
 def record(patch: pytest.MonkeyPatch, result: Run) -> None:
@@ -202,7 +201,7 @@ def run(
             of its script.
         numbers: what it draws in place of random numbers, by shape.
         dtype: the default of PyTorch, and of TensorFlow with numbers.
-        seed: takes the place of the script's own, if numbers does not.
+        seed: takes the place of the script's own.
         device: where PyTorch's Tensors are to live, "cpu" or "cuda".
         changes: what to put in the place of lines, where a test asks what
             another script would do.
@@ -226,30 +225,23 @@ def run(
     default_dtype = torch.get_default_dtype()
     accelerator = None if device == "cpu" else torch.device(device)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            torch.accelerator, "is_available", lambda: device != "cpu"
-        )
-        patch.setattr(
-            torch.accelerator,
-            "current_accelerator",
-            lambda check_available=False: accelerator,
-        )
+        devices = torch.accelerator
+        patch.setattr(devices, "is_available", lambda: device != "cpu")
+        patch.setattr(devices, "current_accelerator", lambda **_: accelerator)
         record(patch, result)
+        seeding = [(np.random, "default_rng"), (torch, "manual_seed")]
+        seeding.append((random, "seed"))
         if numbers:
-            feed(patch, numbers, dtype)
-        elif seed is not None:
-            reseed(patch, np.random, "default_rng", seed)
-            reseed(patch, torch, "manual_seed", seed)
-            reseed(patch, random, "seed", seed)
+            feed(patch, numbers)
         if uses(script, "tensorflow"):
             tf = import_tensorflow()
+            seeding.append((tf.random, "set_seed"))
             if numbers:
-                constant = tf.constant
-                patch.setattr(
-                    tf.random, "normal", lambda s: constant(numbers[s], dtype)
-                )
-            elif seed is not None:
-                reseed(patch, tf.random, "set_seed", seed)
+                drawn = {s: tf.constant(n, dtype) for s, n in numbers.items()}
+                patch.setattr(tf.random, "normal", drawn.get)
+        if seed is not None:
+            for target, function in seeding:
+                reseed(patch, target, function, seed)
         torch.set_default_dtype(getattr(torch, dtype))
         try:
             with contextlib.redirect_stdout(io.StringIO()) as stdout, catcher:

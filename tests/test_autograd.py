@@ -6,7 +6,7 @@ import weakref
 import pytest
 import torch
 
-from harness import EVERY_STEP, run
+from harness import EVERY_STEP, graph_functions, run
 
 SCRIPT = "autograd/two_layer_net_autograd.py"
 UPDATE = """    with torch.no_grad():
@@ -43,11 +43,7 @@ def test_backward_leaves_gradients_in_the_leaves_that_asked(script) -> None:
 def test_graph_links_functions_back_to_the_leaves(script) -> None:
     for name in ("h", "h_relu", "y_pred", "loss"):
         assert script[name].grad_fn is not None
-    found, todo = [], [script["loss"].grad_fn]
-    while todo:
-        function = todo.pop(0)
-        found.append(type(function).__name__.removesuffix("Backward0"))
-        todo += [f for f, _ in function.next_functions if f]
+    found = graph_functions(script["loss"])
     assert found[:3] == ["Sum", "Pow", "Sub"]
     assert found.count("Mm") == 2 and found.count("Relu") == 1
     assert found.count("AccumulateGrad") == 2

@@ -59,14 +59,12 @@ def test_no_instance_is_made_and_nothing_recorded_in_forward(custom) -> None:
     seen = []
 
     class Spy(custom["MyReLU"]):
-        def __init__(self):
-            seen.append("made")
-
         @staticmethod
         def forward(h):
             seen.append((torch.is_grad_enabled(), (h * 2).grad_fn))
             return custom["MyReLU"].forward(h)
 
+    Spy.__init__ = lambda self: seen.append("made")
     Spy.apply(torch.ones(2, requires_grad=True)).sum().backward()
     assert seen == [(False, None)]
     for name in ("forward", "setup_context", "backward"):

@@ -65,12 +65,7 @@ def test_each_line_of_the_backward_pass(numbers) -> None:
     names = run(SCRIPT, numbers=numbers).names
     x, y, h_relu = names["x"], names["y"], names["h_relu"]
     before = names["w2"] + names["learning_rate"] * names["grad_w2"]
-    flow = np.array(
-        [
-            [2 * (p - t) for p, t in zip(*rows, strict=True)]
-            for rows in zip(names["y_pred"], y, strict=True)
-        ]
-    )
+    flow = 2 * (names["y_pred"] - y)
     into_relu = np.einsum("no,ho->nh", flow, before)
     passed = np.where(names["h"] > 0, into_relu, 0)
     expected = {
@@ -95,12 +90,13 @@ def test_only_one_order_of_the_factors_fits() -> None:
         ("x", "grad_h", "w1"),
     ):
         a, b = names[left], names[right]
-        fits = []
-        for p, q in ((a, b), (b, a)):
-            for first in (p, p.T):
-                for second in (q, q.T):
-                    if first.shape[1] == second.shape[0]:
-                        fits.append((first @ second).shape)
+        shapes = [
+            (first.shape, second.shape)
+            for p, q in ((a, b), (b, a))
+            for first in (p, p.T)
+            for second in (q, q.T)
+        ]
+        fits = [(m, n) for (m, k), (j, n) in shapes if k == j]
         # Once as it is, and once with the whole product transposed.
         assert fits.count(names[result].shape) == 1 and len(fits) == 2
 

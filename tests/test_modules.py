@@ -54,10 +54,8 @@ def test_first_loss_by_hand_is_large_and_so_are_its_gradients() -> None:
     assert nn_first.names["learning_rate"] == 1e-4
     gradient = nn_first.names["model"][0].weight.grad
     assert first.names["w1"].grad.std() > 1000 * gradient.std()
-    too_long = run(
-        by_hand, changes={"learning_rate = 1e-6": "learning_rate = 1e-4"}
-    )
-    assert too_long.losses[499] != too_long.losses[499]  # nan
+    too_long = run(by_hand, changes={"= 1e-6": "= 1e-4"}).losses
+    assert too_long[499] != too_long[499]  # nan
 
 
 def test_mean_is_the_sum_over_the_number_of_elements(trained) -> None:
@@ -135,33 +133,28 @@ def test_calling_a_model_calls_its_hooks_and_forward_does_not(module) -> None:
 
 def changed(old: str, new: str) -> tuple[str, str]:
     """Return the code lines that only the old and only the new script have."""
-    before, after = (
-        cut(read_lines(ROOT, name), name, everything=True)
-        for name in (old, new)
-    )
+    one, other = (cut(read_lines(ROOT, n), n, True) for n in (old, new))
     return (
-        "\n".join(line for line in before if line not in after),
-        "\n".join(line for line in after if line not in before),
+        "\n".join(line for line in one if line not in other),
+        "\n".join(line for line in other if line not in one),
     )
 
 
 def test_each_step_changes_what_the_page_says() -> None:
     autograd = "autograd/two_layer_net_autograd.py"
+    optim, module = (f"nn/two_layer_net_{x}.py" for x in ("optim", "module"))
     out, new = changed("tensor/two_layer_net_tensor.py", autograd)
     assert out.count("    grad_") == 5 and new.count("loss.backward()") == 1
-    out, new = changed(autograd, "autograd/tf_two_layer_net.py")
-    assert "def train_step(x, y):" in new
-    loop = "".join(read_lines(ROOT, "autograd/tf_two_layer_net.py"))
-    loop = loop.partition("for t in range(500):")[2]
+    tensorflow = "autograd/tf_two_layer_net.py"
+    assert "def train_step(x, y):" in changed(autograd, tensorflow)[1]
+    loop = "".join(read_lines(ROOT, tensorflow)).split("for t in range")[1]
     assert loop.count("train_step(") == 1 and "w1" not in loop
     out, new = changed(autograd, SCRIPT)
     assert "w1" in out and "w1" not in new and "w2" not in new
-    out, new = changed(SCRIPT, "nn/two_layer_net_optim.py")
+    out, new = changed(SCRIPT, optim)
     assert "for param in model.parameters():" in out and "for" not in new
-    out, new = changed(
-        "nn/two_layer_net_optim.py", "nn/two_layer_net_module.py"
-    )
+    out, new = changed(optim, module)
     assert "class TwoLayerNet" in new and "Sequential" in out
     assert "optimizer" not in out + new and "loss" not in out + new
-    out, new = changed("nn/two_layer_net_module.py", "nn/dynamic_net.py")
+    new = changed(module, "nn/dynamic_net.py")[1]
     assert "self.middle_linear = " in new and "for _ in range(depth" in new
