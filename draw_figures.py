@@ -122,21 +122,12 @@ def draw(theme: str) -> None:
     # Each label at the end of its line. A line of text is about 0.8 powers
     # of ten high.
     heights = spread([math.log10(end) for end, _, _ in ends], gap=0.8)
+    place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
     for height, (_, label, color) in zip(heights, ends, strict=True):
-        axes.annotate(
-            label,
-            (500, 10**height),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            color=color,
-            annotation_clip=False,
-        )
-    figure.savefig(
-        FIGURES[theme],
-        transparent=True,
-        metadata={"Date": None, "Description": fingerprint()},
-    )
+        end = 500, 10**height
+        axes.annotate(label, end, color=color, annotation_clip=False, **place)
+    description = {"Date": None, "Description": fingerprint()}
+    figure.savefig(FIGURES[theme], transparent=True, metadata=description)
     plt.close(figure)
 
 

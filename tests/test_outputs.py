@@ -47,19 +47,13 @@ def test_every_capture_has_its_source() -> None:
 
 
 def test_main_page_shows_each_capture_once_and_says_what_is_the_same() -> None:
-    shown = [
-        script
-        for script in NINE
-        if f":INCLUDE outputs/{script[:-3]}.txt\n" in RAW
-    ]
+    shown = [s for s in NINE if f":INCLUDE outputs/{s[:-3]}.txt\n" in RAW]
     assert len({tuple(captured(s).lines) for s in shown}) == len(shown)
-    same = {
-        "autograd/two_layer_net_autograd.py": "tensor/two_layer_net_tensor.py",
-        "autograd/two_layer_net_custom_function.py": (
-            "tensor/two_layer_net_tensor.py"
-        ),
-        "nn/two_layer_net_module.py": "nn/two_layer_net_optim.py",
-    }
+    tensor, autograd, custom, optim, module = (
+        next(script for script in NINE if script.endswith(f"_{name}.py"))
+        for name in ("tensor", "autograd", "function", "optim", "module")
+    )
+    same = {autograd: tensor, custom: tensor, module: optim}
     assert sorted([*shown, *same]) == sorted(NINE)
     for script, other in same.items():
         assert captured(script).lines == captured(other).lines
@@ -71,28 +65,21 @@ def test_figure_shows_what_its_text_says() -> None:
     assert sorted(drawn) == sorted(NINE)
     for line in draw_figures.LINES:
         assert len({tuple(captured(s).lines) for s in line.scripts}) == 1
-    losses = {s.split("/")[1][:-3]: captured(s).losses for s in NINE}
-    numpy = losses.pop("two_layer_net_numpy")
-    nn = losses.pop("two_layer_net_nn")
-    adam = (
-        losses.pop("two_layer_net_optim"),
-        losses.pop("two_layer_net_module"),
-    )
-    dynamic = list(losses.pop("dynamic_net").values())
-    for each in (numpy, *losses.values()):
+    losses = [captured(script).losses for script in NINE]
+    (numpy, *float32), (nn, optim, module, dynamic) = losses[:5], losses[5:]
+    for each in (numpy, *float32):
         assert each[0] == pytest.approx(3e7, rel=0.15)
         assert each[300] == pytest.approx(6e-3, rel=0.35)
-    assert len(losses) == 4
-    for each in losses.values():
+    for each in float32:
         assert each[499] == pytest.approx(3e-5, rel=0.2)
         falls = each[300] / each[350], each[450] / each[499]
         assert falls[0] > 5 and falls[1] < 3
     assert numpy[499] == pytest.approx(5e-7, rel=0.1)
-    for each, end in ((nn, 1e-5), (adam[0], 7e-7), (adam[1], 7e-7)):
+    for each, end in ((nn, 1e-5), (optim, 7e-7), (module, 7e-7)):
         assert each[0] == pytest.approx(6e2, rel=0.1)
         assert each[499] == pytest.approx(end, rel=0.5)
-    assert dynamic[4] == pytest.approx(0.5, rel=0.1)
-    late = dynamic[4:]
+    late = list(dynamic.values())[4:]
+    assert late[0] == pytest.approx(0.5, rel=0.1)
     assert late not in (sorted(late), sorted(late, reverse=True))
 
 

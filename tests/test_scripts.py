@@ -71,6 +71,22 @@ def test_docstring_names_the_command_and_nothing_of_ours_is_imported(script):
     assert imported and not {name.split(".")[0] for name in imported} & ours
 
 
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_seed_reaches_the_threshold(script: str) -> None:
+    # TensorFlow traces its graph anew for each run, so it takes five.
+    seeds = range(1, 6 if uses(script, "tensorflow") else 21)
+    first_losses = set()
+    for seed in seeds:
+        result = run(script, seed=seed)
+        losses = list(result.losses.values())
+        assert len(losses) == 11 and all(map(math.isfinite, losses)), seed
+        assert result.fall >= needed_fall(script), seed
+        first_losses.add(losses[0])
+    assert len(first_losses) == len(seeds), (
+        "the seeds did not reach the script"
+    )
+
+
 def test_rounding_depends_on_the_order_and_is_built_on() -> None:
     script = "tensor/two_layer_net_tensor.py"
     turned = {"h = x @ w1": "h = x.flip(1) @ w1.flip(0)"}
@@ -81,14 +97,10 @@ def test_rounding_depends_on_the_order_and_is_built_on() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
 def test_device_cuda_fails_clearly_where_there_is_no_cuda() -> None:
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "--device", "cuda"],
-        cwd=ROOT,
-        capture_output=True,
-        encoding="utf-8",
-    )
+    command = [sys.executable, "-m", "pytest", "--device", "cuda"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True)
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "PyTorch finds no CUDA device here" in result.stderr
+    assert b"PyTorch finds no CUDA device here" in result.stderr
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

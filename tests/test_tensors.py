@@ -68,17 +68,15 @@ def test_float32_beside_float64() -> None:
 
 
 def test_float32_loses_updates_and_float64_does_not() -> None:
-    before = {"    # Gradient descent.\n": "    old = w1.clone()\n"}
-    after = {
-        "    w2 -= learning_rate * grad_w2\n": (
-            "    w2 -= learning_rate * grad_w2\n"
-            "    kept.append((w1 == old).double().mean().item())\n"
-        ),
+    update = "w1 -= learning_rate * grad_w1\n"
+    note = "    kept.append((w1 == old).double().mean().item())\n"
+    changes = {
         "learning_rate = 1e-6\n": "learning_rate = 1e-6\nkept = []\n",
+        update: f"old = w1.clone()\n    {update}{note}",
     }
-    float32 = run(SCRIPT, changes=before | after)
+    float32 = run(SCRIPT, changes=changes)
     assert float32.names["kept"][350] == pytest.approx(0.78, abs=0.01)
     assert float32.names["kept"][499] == pytest.approx(0.95, abs=0.01)
-    float64 = run("faults/float64.diff", changes=before | after)
+    float64 = run("faults/float64.diff", changes=changes)
     assert float64.names["kept"][350] < 0.01
     assert float64.losses[499] < float32.losses[499] / 100
