@@ -96,7 +96,7 @@ def run(name: str, *options: str, **variables: str) -> tuple[int, str, str]:
             path = Path(folder, Path(script).name)
             path.write_text(source, "utf-8")
         command = [str(path)]
-        if sys.platform == "darwin" and "import torch" in path.read_text():
+        if sys.platform == "darwin" and b"import torch" in path.read_bytes():
             command = ["-c", HIDE_MPS, *command]
         result = subprocess.run(
             [sys.executable, *options, *command],
@@ -118,7 +118,12 @@ def seen(stdout: str, stderr: str) -> str:
 def main() -> None:
     names = sys.argv[1:] or [*SCRIPTS, *FAULTS]
     for name in names:
-        code, stdout, stderr = run(name)
+        if name not in SCRIPTS + FAULTS:
+            sys.exit(f"{name} is no script and no fault; name one of either")
+        try:
+            code, stdout, stderr = run(name)
+        except ValueError as error:
+            sys.exit(str(error))
         if code and name in SCRIPTS:
             sys.exit(f"{name} failed; mend it, then run again:\n{stderr}")
         path = capture_path(name)

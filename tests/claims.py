@@ -76,7 +76,8 @@ def written() -> dict[str, list[str]]:
 
 def ledger() -> dict[str, list[str]]:
     """Return the headings, tests or a reason, that each sentence is under."""
-    found, text = defaultdict(list), (ROOT / "tests/claims.txt").read_text()
+    text = (ROOT / "tests/claims.txt").read_text("utf-8")
+    found = defaultdict(list)
     for group in text.split("\n# ")[1:]:
         heading, *lines = group.split("\n")
         for sentence in filter(None, lines):

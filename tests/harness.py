@@ -30,8 +30,6 @@ LINE = re.compile(
     r"loss (?P<loss>\d\.\d{6}e[+-]\d\d+|nan|inf)(?:  depth (?P<depth>[1-4]))?"
 )
 
-Numbers = dict[tuple[int, ...], np.ndarray]
-
 
 def graph_functions(result: torch.Tensor) -> list[str]:
     """Return the names of the functions of the graph behind a result."""
@@ -127,7 +125,7 @@ def own_processes(script: str) -> list[tuple[int, str, str]]:
     return list(runs)
 
 
-def feed(patch: pytest.MonkeyPatch, numbers: Numbers) -> None:
+def feed(patch: pytest.MonkeyPatch, numbers: dict) -> None:
     """Make numpy and PyTorch draw the given numbers, each by its shape."""
 
     def randn(*shape, **options):
@@ -188,7 +186,7 @@ def catch(result: Run) -> Iterator[None]:
 def run(
     name: str,
     *,
-    numbers: Numbers | None = None,
+    numbers: dict | None = None,
     dtype: str = "float32",
     seed: int | None = None,
     device: str = "cpu",

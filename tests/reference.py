@@ -94,19 +94,12 @@ def train(
     update: Callable,
 ) -> tuple[list[float], list[Layer]]:
     """Return the loss at each step, one a path, and the final layers."""
-    losses = []
+    losses, layers = [], [list(layer) for layer in layers]
     for path in paths:
         loss, gradients = loss_and_gradients(x, y, layers, path)
         losses.append(loss)
-        layers = [
-            tuple(
-                part if grad is None else update((i, j), part, grad)
-                for j, (part, grad) in enumerate(
-                    zip(layer, gradient, strict=True)
-                )
-            )
-            for i, (layer, gradient) in enumerate(
-                zip(layers, gradients, strict=True)
-            )
-        ]
+        for i, gradient in enumerate(gradients):
+            for j, part in enumerate(gradient):
+                if part is not None:
+                    layers[i][j] = update((i, j), layers[i][j], part)
     return losses, layers

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+import make_outputs
 from harness import ROOT, needed_fall, run
 from make_outputs import FAULTS, capture_path, faulty
 from test_outputs import captured, check_same
@@ -40,6 +41,17 @@ def test_fault_stands_on_one_page_beside_what_it_prints(fault: str) -> None:
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_gives_what_its_page_shows(fault: str) -> None:
     check_same(run(fault), captured(fault))
+
+
+@pytest.mark.parametrize("hunk", ["-no such line\n", " \n", "-import tor\n"])
+def test_hunk_that_does_not_fit_once_is_an_error(hunk, monkeypatch, tmp_path):
+    (tmp_path / "a.py").write_text("import torch\n\nx = 1\n\n")
+    (tmp_path / "bad.diff").write_text(f"--- a.py\n@@ @@\n{hunk}")
+    monkeypatch.setattr(make_outputs, "ROOT", tmp_path)
+    with pytest.raises(
+        ValueError, match=r"^bad.diff: hunk 1 fits a.py in [02]"
+    ):
+        faulty("bad.diff")
 
 
 @pytest.mark.parametrize("fault", ON_CUDA)
