@@ -131,11 +131,6 @@ def draw(theme: str) -> None:
     plt.close(figure)
 
 
-def main() -> None:
-    FIGURES["light"].parent.mkdir(exist_ok=True)
+if __name__ == "__main__":
     for theme in FIGURES:
         draw(theme)
-
-
-if __name__ == "__main__":
-    main()

@@ -81,6 +81,8 @@ def test_gradients_may_be_cleared_anywhere_but_before_the_step() -> None:
     )
     shipped = zero + backward + step
     right = run(SCRIPT)
+    right.names["optimizer"].zero_grad()
+    assert all(p.grad is None for p in right.names["model"].parameters())
     after = run(SCRIPT, changes={shipped: backward + step + zero})
     assert after.lines == right.lines
     between = run(SCRIPT, changes={shipped: backward + zero + step})

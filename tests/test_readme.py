@@ -41,11 +41,6 @@ def sections(page: str) -> dict[str, str]:
     return found
 
 
-def code_of(script: str) -> str:
-    lines = build_readme.read_lines(ROOT, script)
-    return "\n".join(build_readme.cut(lines, script, everything=True))
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_page_is_in_step_with_its_source(page) -> None:
     raw = page.replace("README", "README_raw")
@@ -62,8 +57,8 @@ def test_main_page_includes_and_compares_the_nine() -> None:
     assert [new for _, new in compared] == NINE[1:]
     for old, new in compared:
         assert NINE.index(old) < NINE.index(new)
-    numpy, dynamic = code_of(NINE[0]), code_of(NINE[-1])
-    assert numpy.count("import") == 1 and numpy.count("grad_w1 = ") == 1
+    numpy, dynamic = read(NINE[0]), read(NINE[-1])
+    assert numpy.count("\nimport") == 1 and numpy.count("grad_w1 = ") == 1
     assert "depth = random.randint(1, 4)" in dynamic
 
 
