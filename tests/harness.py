@@ -44,7 +44,8 @@ def graph_functions(result: torch.Tensor) -> list[str]:
 def uses(script: str, package: str) -> bool:
     """Return whether a script imports a package."""
     source = (ROOT / script).read_text(encoding="utf-8")
-    return re.search(rf"^import {package}\b", source, re.MULTILINE) is not None
+    found = rf"^(?:import|from) {package}\b"
+    return re.search(found, source, re.MULTILINE) is not None
 
 
 PYTORCH_SCRIPTS = [script for script in SCRIPTS if uses(script, "torch")]
@@ -103,7 +104,7 @@ def import_tensorflow() -> Any:
     """Return TensorFlow, kept off the GPU; skip where it is missing."""
     tf = pytest.importorskip(
         "tensorflow",
-        reason="TensorFlow is not installed; it has no wheels for Python 3.14",
+        reason="TensorFlow is not installed; no wheels for Python 3.14",
     )
     tf.config.set_visible_devices([], "GPU")
     return tf

@@ -156,6 +156,10 @@ def test_kept_loss_keeps_its_graph(w) -> None:
         del loss, hook
         gc.collect()
         assert (graph() is not None) == kept and losses
+    kept = [w.detach().numpy(), w.detach().numpy().copy()]
+    with torch.no_grad():
+        w += 1
+    assert kept[0].tolist() == w.tolist() != kept[1].tolist()
 
 
 def test_autograd_gives_the_gradients_computed_by_hand(numbers) -> None:

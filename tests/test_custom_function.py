@@ -1,5 +1,7 @@
 """The custom ReLU, and what the page says of such operators."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.autograd.gradcheck import GradcheckError
@@ -100,6 +102,11 @@ def test_custom_relu_has_gradient_0_at_0_like_torch_relu(custom) -> None:
 
 
 def test_backward_is_handed_the_gradient_and_leaves_it_be(custom, h) -> None:
+    handed = torch.tensor([3.0, 4.0, 5.0])
+    returned = custom["MyReLU"].backward(
+        SimpleNamespace(saved_tensors=(h,)), handed
+    )
+    assert handed.tolist() == [3, 4, 5] and returned.tolist() == [0, 0, 5]
     output = custom["MyReLU"].apply(h)
     output.retain_grad()
     (output * torch.tensor([3.0, 4.0, 5.0])).sum().backward()

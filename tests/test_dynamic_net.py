@@ -138,8 +138,7 @@ def test_what_momentum_is_worth() -> None:
         rate: late_loss(f"SGD(model.parameters(), lr={rate})") / momentum
         for rate in (1e-4, 3e-4, 5e-4, 1e-3, 2e-3)
     }
-    assert plain[1e-4] > 10
-    assert min(plain.values()) > 3
+    assert 20 < plain[1e-4] < 40 and 4 < min(plain.values()) < 6
     adam = {
         rate: late_loss(f"Adam(model.parameters(), lr={rate})") / momentum
         for rate in (1e-4, 1e-3)

@@ -105,13 +105,19 @@ def test_too_large_a_rate_ends_in_nan() -> None:
     changes = EVERY_STEP | {"1e-6": "1e-8"}
     short = list(run(SCRIPT, changes=changes).losses.values())
     assert short == sorted(short, reverse=True)
-    five = run("faults/rate_too_large.diff", changes=EVERY_STEP).losses
+    note = {"learning_rate = 5e-6": "learning_rate, sizes = 5e-6, []"}
+    line = "    grad_h = "
+    note[line] = f"    sizes.append(abs(grad_y_pred).max())\n{line}"
+    large = run("faults/rate_too_large.diff", changes=EVERY_STEP | note)
+    five, sizes = large.losses, large.names["sizes"][:7]
+    assert sizes == sorted(set(sizes))
     grown = [five[t] for t in range(8)]
     assert grown == sorted(set(grown)) and grown[6] < grown[7] == np.inf
     assert all(np.isnan(five[t]) for t in range(9, 500))
-    twice = run(SCRIPT, changes={"1e-6": "2e-6"}).losses
-    assert twice[450] == pytest.approx(550, rel=0.01)
-    assert twice[499] == pytest.approx(550, rel=0.01)
+    twice = run(SCRIPT, changes={"1e-6": "2e-6"})
+    for step in (450, 499):
+        assert twice.losses[step] == pytest.approx(550, rel=0.01)
+    assert (twice.names["h_relu"] == 0).all(axis=0).mean() > 0.5
 
 
 def test_reference_gradients_are_those_of_its_loss() -> None:

@@ -19,10 +19,10 @@ SWAPS = {
 }
 
 
-def swapped(optimizer: str, settings: str):
+def swapped(optimizer: str, settings: str, changes: dict | None = None):
     """Run the script with another optimizer in its line."""
     line = f"torch.optim.{optimizer}(model.parameters(), {settings})"
-    return run(SCRIPT, changes={LINE: line})
+    return run(SCRIPT, changes={LINE: line} | (changes or {}))
 
 
 @pytest.mark.parametrize("swap", SWAPS)
@@ -36,12 +36,19 @@ def test_optimizer_swaps_in_one_line(swap) -> None:
     assert result.fall >= 1000
 
 
-def test_two_optimizers_do_not_swap() -> None:
-    for name, error in (
-        ("LBFGS", "missing 1 required positional argument: 'closure'"),
-        ("SparseAdam", "does not support dense gradients"),
-    ):
-        assert error in swapped(name, "lr=1e-4").noted[-1]
+def test_three_optimizers_do_not_swap() -> None:
+    errors = {
+        "LBFGS": "missing 1 required positional argument: 'closure'",
+        "SparseAdam": "does not support dense gradients",
+        "Muon": "only supports 2D parameters",
+    }
+    kinds = [o.__name__ for o in torch.optim.Optimizer.__subclasses__()]
+    kinds = [name for name in kinds if hasattr(torch.optim, name)]
+    assert len(kinds) > 10 and set(errors) < set(kinds)
+    for name in kinds:
+        noted = swapped(name, "lr=1e-4", {"range(500)": "range(2)"}).noted
+        assert bool(noted) == (name in errors)
+        assert errors.get(name, "") in "".join(noted)
 
 
 def test_each_wants_a_rate_that_fits() -> None:
@@ -53,25 +60,23 @@ def test_sgd_is_plain_gradient_descent() -> None:
     sgd, plain = swapped("SGD", "lr=1e-4"), run("nn/two_layer_net_nn.py")
     for step, loss in plain.losses.items():
         assert sgd.losses[step] == pytest.approx(loss, rel=0.05)
-    assert torch.optim.SGD.__doc__.lstrip().startswith(
-        "Implements stochastic gradient descent"
-    )
 
 
 def test_step_scales_by_past_gradients_and_needs_no_loss() -> None:
-    for name in ("Adagrad", "RMSprop", "Adam"):
-        steps = []
-        for past in (1.0, 100.0):
+    for name in ("Adagrad", "RMSprop", "Adam", "SGD"):
+        moved = []
+        for scale in (1.0, 100.0):
             parameter = torch.zeros(1, requires_grad=True)
             optimizer = getattr(torch.optim, name)([parameter], lr=0.1)
-            for gradient in (past, 1.0):
-                before = parameter.item()
-                parameter.grad = torch.tensor([gradient])
+            for gradient in (2.0, 1.0):
+                parameter.grad = torch.tensor([scale * gradient])
                 optimizer.step()
-            steps.append(before - parameter.item())
+            moved.append(parameter.item())
             optimizer.zero_grad()
             assert parameter.grad is None
-        assert steps[0] != pytest.approx(steps[1], rel=0.01)
+        # Scaled by their record, gradients of any size make the same steps.
+        factor = 100 if name == "SGD" else 1
+        assert moved[1] == pytest.approx(factor * moved[0], rel=0.01)
 
 
 def test_gradients_may_be_cleared_anywhere_but_before_the_step() -> None:
@@ -98,29 +103,26 @@ def test_uncleared_gradients_grow() -> None:
     assert right[-1] < 1e-3 * right[0]
     wrong = run("faults/gradients_not_cleared.diff", changes=changes)
     norms = wrong.names["norms"]
-    assert min(wrong.losses.values()) > 10 and min(norms[50:]) > 10000
+    assert min(wrong.losses.values()) > 50 and min(norms[50:]) > 10000
     assert norms[0] == pytest.approx(600, rel=0.1)
     assert norms[50] == pytest.approx(17000, rel=0.1)
 
 
 def test_adam_moves_each_parameter_by_the_rate() -> None:
+    step = "    optimizer.step()\n"
+    flat = "torch.nn.utils.parameters_to_vector"
     note = {
-        "    optimizer.step()\n": (
-            "    flat = torch.nn.utils.parameters_to_vector\n"
-            "    old = flat(model.parameters()).detach()\n"
-            "    optimizer.step()\n"
-            "    new = flat(model.parameters()).detach()\n"
-            "    moved.append((new - old).abs())\n"
-        ),
         "learning_rate = 1e-4": "moved = []\nlearning_rate = 1e-4",
+        step: f"    old = {flat}(model.parameters()).detach()\n{step}"
+        f"    now = {flat}(model.parameters()).detach()\n"
+        f"    grad = {flat}([p.grad for p in model.parameters()])\n"
+        "    moved.append([(now - old).abs(), learning_rate * grad.abs()])\n",
     }
-    adam = run(SCRIPT, changes=note)
-    plain = run(SCRIPT, changes=note | {LINE: LINE.replace("Adam", "SGD")})
+    adam, plain = run(SCRIPT, changes=note), swapped("SGD", "lr=1e-4")
     assert adam.losses[50] > plain.losses[50]
     assert adam.losses[499] < plain.losses[499]
-    first, of_plain = adam.names["moved"][0], plain.names["moved"][0]
-    assert abs(first.median() / 1e-4 - 1) < 1e-3 and first.max() < 1.1e-4
-    assert (first > 0.99e-4).double().mean() > 0.99
-    assert 44 < of_plain.max() / 1e-4 < 47
-    ratio = adam.names["moved"][200].mean() / plain.names["moved"][200].mean()
-    assert 5.5 < ratio < 6.5
+    first, of_plain = adam.names["moved"][0]
+    assert (abs(first / 1e-4 - 1) < 0.01).double().mean() > 0.99
+    assert of_plain.mean() / first.mean() == pytest.approx(1.6, abs=0.05)
+    late, of_plain = adam.names["moved"][200]
+    assert 2 < late.mean() / of_plain.mean() < 3

@@ -7,7 +7,7 @@ import pytest
 
 import draw_figures
 from harness import ROOT, SCRIPTS, Run, own_processes
-from make_outputs import FAULTS, NOTED, capture_path
+from make_outputs import ENVIRONMENT, FAULTS, NOTED, capture_path
 
 RAW = (ROOT / "README_raw.md").read_text("utf-8")
 NINE = re.findall(r"^:INCLUDE (.*\.py)$", RAW, re.MULTILINE)
@@ -42,6 +42,7 @@ def test_script_still_prints_what_is_captured(script: str) -> None:
 
 
 def test_every_capture_has_its_source() -> None:
+    assert ENVIRONMENT["CUDA_VISIBLE_DEVICES"] == ""
     captures = sorted((ROOT / "outputs").rglob("*.*"))
     assert captures == sorted(capture_path(n) for n in SCRIPTS + FAULTS)
 
@@ -61,6 +62,8 @@ def test_main_page_shows_each_capture_once_and_says_what_is_the_same() -> None:
 
 
 def test_figure_shows_what_its_text_says() -> None:
+    code = (ROOT / "draw_figures.py").read_text("utf-8")
+    assert 'axes.set_yscale("log")' in code
     drawn = [script for line in draw_figures.LINES for script in line.scripts]
     assert sorted(drawn) == sorted(NINE)
     for line in draw_figures.LINES:
