@@ -84,10 +84,10 @@ def faulty(name: str) -> tuple[str, str]:
 
 
 def run(name: str, *options: str, **variables: str) -> tuple[int, str, str]:
-    """Run a script or a fault in its own process, in a folder of its own.
+    """Run a script or a fault in a process and a folder of its own.
 
-    Takes options of the interpreter and environment variables beside
-    ENVIRONMENT; returns exit code, standard output and standard error.
+    Takes options of Python and environment variables beside ENVIRONMENT;
+    returns exit code, standard output and standard error.
     """
     with tempfile.TemporaryDirectory() as folder:
         path = ROOT / name
@@ -116,8 +116,7 @@ def seen(stdout: str, stderr: str) -> str:
 
 
 def main() -> None:
-    names = sys.argv[1:] or [*SCRIPTS, *FAULTS]
-    for name in names:
+    for name in sys.argv[1:] or [*SCRIPTS, *FAULTS]:
         if name not in SCRIPTS + FAULTS:
             sys.exit(f"{name} is no script and no fault; name one of either")
         try:

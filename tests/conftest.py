@@ -20,8 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--device",
         choices=["cpu", "cuda"],
-        help="cpu: no CUDA test runs; cuda: fail where there is no CUDA; "
-        "by default CUDA tests run where there is CUDA",
+        help="cpu: run no CUDA test; cuda: fail where there is no CUDA",
     )
 
 
@@ -38,9 +37,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_runtest_makereport(item: pytest.Item) -> Generator:
     """Show beside a failure the sentences that the test is to prove."""
     report = yield
-    test = f"{item.path.name}::{item.originalname}"
-    held = [s for s, headings in ledger().items() if test in headings]
-    if report.failed and held:
+    if report.failed:
+        test = f"{item.path.name}::{item.originalname}"
+        held = [s for s, headings in ledger().items() if test in headings]
         report.sections.append(("The test holds", "\n".join(held)))
     return report
 

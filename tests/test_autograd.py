@@ -85,14 +85,14 @@ NONE_TYPE = "unsupported operand type(s) for *: 'float' and 'NoneType'"
 IN_PLACE = "a leaf Variable that requires grad is being used in an in-place"
 NO_GRAD = "element 0 of tensors does not require grad and does not have a"
 ASSIGN = "w1 = w1 - learning_rate * w1.grad\n"
+BOTH = "    with torch.no_grad():\n" + "".join(
+    f"        {ASSIGN.replace('w1', name)}" for name in ("w1", "w2")
+)
 WRONG = {
-    f"    w1 -= learning_rate * w1.grad\n{UPDATE}": [
-        f"RuntimeError: {IN_PLACE} operation."
-    ],
+    f"    w1 -= {ASSIGN[10:]}{UPDATE}": [f"RuntimeError: {IN_PLACE}"],
     f"    {ASSIGN}{UPDATE}": [NOT_A_LEAF, f"TypeError: {NONE_TYPE}"],
     f"{UPDATE}        {ASSIGN}": [f"TypeError: {NONE_TYPE}"],
-    f"    with torch.no_grad():\n        {ASSIGN}        "
-    f"{ASSIGN.replace('w1', 'w2')}": [f"RuntimeError: {NO_GRAD} grad_fn"],
+    BOTH: [f"RuntimeError: {NO_GRAD} grad_fn"],
 }
 
 
@@ -160,13 +160,3 @@ def test_kept_loss_keeps_its_graph(w) -> None:
     with torch.no_grad():
         w += 1
     assert kept[0].tolist() == w.tolist() != kept[1].tolist()
-
-
-def test_autograd_gives_the_gradients_computed_by_hand(numbers) -> None:
-    result = run(SCRIPT, numbers=numbers, dtype="float64").names
-    by_hand = run("tensor/two_layer_net_numpy.py", numbers=numbers).names
-    for name in ("w1", "w2"):
-        gradient = torch.from_numpy(by_hand[f"grad_{name}"])
-        torch.testing.assert_close(
-            result[name].grad, gradient, rtol=1e-4, atol=1e-9
-        )

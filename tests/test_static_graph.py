@@ -152,11 +152,9 @@ def test_loops_of_the_graph_itself_change_from_call_to_call(tf) -> None:
 def test_either_library_can_do_both(tf) -> None:
     assert tf.executing_eagerly() and float(tf.constant(1.0) + 1.0) == 2
     graphs = []
-
-    def backend(graph_module, example_inputs):
-        graphs.append(graph_module.graph)
-        return graph_module
-
-    function = torch.compile(lambda v: 2 * v.relu(), backend=backend)
+    function = torch.compile(
+        lambda v: 2 * v.relu(),
+        backend=lambda module, _: graphs.append(module.graph) or module,
+    )
     assert function(torch.ones(2)).tolist() == [2, 2]
     assert len(graphs) == 1 and len(graphs[0].nodes) == 4

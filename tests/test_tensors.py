@@ -10,12 +10,6 @@ from harness import ROOT, run
 SCRIPT = "tensor/two_layer_net_tensor.py"
 
 
-@pytest.fixture(scope="module")
-def names() -> dict:
-    """What the Tensor script leaves."""
-    return run(SCRIPT).names
-
-
 def test_scripts_correspond_line_by_line() -> None:
     with pytest.raises(ValueError, match="step must be greater than zero"):
         torch.ones(3)[::-1]
@@ -49,10 +43,10 @@ def test_one_operation_needs_its_tensors_on_one_device(cuda: str) -> None:
         torch.ones(2, 2) @ torch.ones(2, 2, device=cuda)
 
 
-def test_tensors_are_float32_and_the_loss_has_no_dimensions(names) -> None:
-    assert names["loss"].shape == () and names["loss"].dtype == torch.float32
-    number = names["loss"].item()
-    assert type(number) is float and number == names["loss"]
+def test_tensors_are_float32_and_the_loss_has_no_dimensions() -> None:
+    loss = run(SCRIPT).names["loss"]
+    assert loss.shape == () and loss.dtype == torch.float32
+    assert type(loss.item()) is float and loss.item() == loss
 
 
 def test_float32_beside_float64() -> None:
