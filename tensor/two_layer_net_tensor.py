@@ -10,7 +10,7 @@ import torch
 
 torch.manual_seed(0)
 
-# The CPU, or the accelerator (CUDA, MPS, ...) if there is one.
+# The CPU, or the accelerator (mostly a GPU) if there is one.
 device = torch.device("cpu")
 if torch.accelerator.is_available():
     device = torch.accelerator.current_accelerator()

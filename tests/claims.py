@@ -44,8 +44,7 @@ def page_sentences(name: str) -> list[str]:
     text = re.sub(r"^\|[ |-]*$|^> \[!\w+\]|^> ", "", text, flags=re.MULTILINE)
     # A row of a table and an item of a list are paragraphs of their own.
     text = re.sub(r"^(?=\|)|^- ", "\n", text, flags=re.MULTILINE)
-    paragraphs = re.split(r"\n\s*\n", text)
-    return [each for paragraph in paragraphs for each in sentences(paragraph)]
+    return sum(map(sentences, re.split(r"\n\s*\n", text)), [])
 
 
 def script_sentences(name: str) -> list[str]:
@@ -63,7 +62,7 @@ def script_sentences(name: str) -> list[str]:
                 text = paragraphs.pop() + text
             paragraphs.append(text)
             last = row
-    return [each for paragraph in paragraphs for each in sentences(paragraph)]
+    return sum(map(sentences, paragraphs), [])
 
 
 def written() -> dict[str, list[str]]:

@@ -26,6 +26,7 @@ def test_linear_holds_and_computes() -> None:
     layer, x = nn.Linear(1000, 100), torch.randn(64, 1000)
     shapes = {n: tuple(p.shape) for n, p in layer.named_parameters()}
     assert shapes == {"weight": (100, 1000), "bias": (100,)}
+    assert layer.weight.requires_grad and layer.bias.requires_grad
     expected = x @ layer.weight.T + layer.bias
     torch.testing.assert_close(layer(x), expected)
 

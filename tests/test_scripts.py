@@ -27,8 +27,7 @@ device = torch.device("cpu")
 if torch.accelerator.is_available():
     device = torch.accelerator.current_accelerator()
 """
-# absl's log lines, which TensorFlow writes on import whatever is set, and the
-# two lines of them that carry no prefix.
+# absl's log lines, which TensorFlow writes on import whatever is set.
 TENSORFLOW_LOG = re.compile(
     r"[IWE]\d{4} [\d:.]+ .*"
     r"|\d{4}-\d\d-\d\d [\d:.]+: [IWE] .*"

@@ -89,9 +89,9 @@ def test_rate_changed_half_way_changes_nothing(tf, result) -> None:
     assert changed.names["learning_rate"] == 0
     assert type(result.names["learning_rate"]) is float
     # Traced anew, for another shape, it reads the name: a rate of 0.
-    before = changed.names["w1"].numpy()
+    w1, before = changed.names["w1"], changed.names["w1"].numpy()
     changed.names["train_step"](tf.ones((32, 1000)), tf.ones((32, 10)))
-    assert (changed.names["w1"].numpy() == before).all()
+    assert (w1.numpy() == before).all()
     constants = [
         op.get_attr("value").float_val
         for op in graph_of(result.names).get_operations()

@@ -74,3 +74,4 @@ def test_float32_loses_updates_and_float64_does_not() -> None:
     float64 = run("faults/float64.diff", changes=changes)
     assert float64.names["kept"][350] < 0.01
     assert float64.losses[499] < float32.losses[499] / 100
+    assert abs(float64.losses[0] / float32.losses[0] - 1) > 0.01
