@@ -15,7 +15,7 @@ SCRIPTS = $(shell sed -n 's/^:INCLUDE \(.*\.py\)$$/\1/p' README_raw.md)
 help:
 	@echo "make examples  train all nine nets, one after the other"
 	@echo "make test      run every test"
-	@echo "make readme    rebuild README.md from README_raw.md"
+	@echo "make readme    rebuild each README.md from its README_raw.md"
 	@echo "make outputs   run the scripts and the faults, keep what they print"
 	@echo "make figures   draw the figures from the kept outputs"
 	@echo "make claims    list each sentence with the tests that hold it"

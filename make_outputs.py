@@ -3,7 +3,7 @@
     python make_outputs.py                    all of them
     python make_outputs.py faults/no_mask.diff nn/dynamic_net.py    these
 
-A fault is a change of a line or two to a script, made on purpose: a file
+A fault is a change of a few lines to a script, made on purpose: a file
 faults/NAME.diff. Its first line names the script. Hunks follow, each under a
 line "@@ @@": lines of the script to find, with a space or a minus in front,
 and lines to put there, with a space or a plus. A hunk fits in one place.

@@ -26,7 +26,7 @@ STEPS = [*range(0, 500, 50), 499]
 # A change that makes a script print each loss.
 EVERY_STEP = {"if t % 50 == 0 or t == 499:": "if True:"}
 LINE = re.compile(
-    r"step (?=.{3,4}  loss) *(?P<step>\d+)  "
+    r"step (?=.{3}  loss) *(?P<step>\d+)  "
     r"loss (?P<loss>\d\.\d{6}e[+-]\d\d+|nan|inf)(?:  depth (?P<depth>[1-4]))?"
 )
 

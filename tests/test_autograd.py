@@ -82,14 +82,16 @@ def test_update_in_place_under_no_grad_keeps_the_leaf(w) -> None:
 
 NOT_A_LEAF = "UserWarning: The .grad attribute of a Tensor that is not a leaf"
 NONE_TYPE = "unsupported operand type(s) for *: 'float' and 'NoneType'"
-IN_PLACE = "a leaf Variable that requires grad is being used in an in-place"
+IN_PLACE = "being used in an in-place operation."
 NO_GRAD = "element 0 of tensors does not require grad and does not have a"
 ASSIGN = "w1 = w1 - learning_rate * w1.grad\n"
 BOTH = "    with torch.no_grad():\n" + "".join(
     f"        {ASSIGN.replace('w1', name)}" for name in ("w1", "w2")
 )
 WRONG = {
-    f"    w1 -= {ASSIGN[10:]}{UPDATE}": [f"RuntimeError: {IN_PLACE}"],
+    f"    w1 -= {ASSIGN[10:]}{UPDATE}": [
+        f"RuntimeError: a leaf Variable that requires grad is {IN_PLACE}"
+    ],
     f"    {ASSIGN}{UPDATE}": [NOT_A_LEAF, f"TypeError: {NONE_TYPE}"],
     f"{UPDATE}        {ASSIGN}": [f"TypeError: {NONE_TYPE}"],
     BOTH: [f"RuntimeError: {NO_GRAD} grad_fn"],
