@@ -1,5 +1,9 @@
 """The numpy script: its gradients are the loss's own, its rate is right."""
 
+from collections import defaultdict
+from itertools import product
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -9,128 +13,81 @@ from reference import loss_and_gradients
 SCRIPT = "tensor/two_layer_net_numpy.py"
 
 
-def loss(x, y, w1, w2) -> float:
-    """Return the loss, from its formula."""
-    return float(np.sum((np.where(x @ w1 > 0, x @ w1, 0) @ w2 - y) ** 2))
+@pytest.fixture(scope="module")
+def script() -> SimpleNamespace:
+    """What the first step leaves, its weights still as they were drawn."""
+    changes = {"range(500)": "range(1)", "rate = 1e-6": "rate = 0"}
+    return SimpleNamespace(**run(SCRIPT, changes=changes).names)
 
 
-def longest_step(x, w1, which, entry) -> float:
-    """Return a step in one entry of a weight that no ReLU feels as a kink.
-
-    Between the kinks the loss is a parabola in any one entry, and a central
-    difference exact but for rounding. Only w1 has kinks: where h is 0.
-    """
-    if which == "w2":
-        return 1e-3
-    row, column = entry
-    to_kink = np.abs((x @ w1)[:, column] / x[:, row])
-    return min(1e-3, to_kink.min() / 2)
+def loss(script: SimpleNamespace, **moves: np.ndarray) -> complex:
+    """Return the loss, from its formula, after moves of what it is made of."""
+    by = defaultdict(float, moves)
+    h = script.x @ (script.w1 + by["w1"]) + by["h"]
+    h_relu = np.where(h.real > 0, h, 0) + by["h_relu"]
+    y_pred = h_relu @ (script.w2 + by["w2"]) + by["y_pred"]
+    return ((y_pred - script.y) ** 2).sum()
 
 
-# As drawn, the weights have settled by the last step. A tenth of them are
-# still far from settled then, with gradients thousands of times larger.
-@pytest.mark.parametrize("scale", [1, 0.1])
-@pytest.mark.parametrize("which", ["w1", "w2"])
-def test_gradients_are_those_of_the_loss(numbers, which, scale) -> None:
-    fed = {
-        shape: value * scale if 100 in shape else value
-        for shape, value in numbers.items()
-    }
-    names = run(SCRIPT, numbers=fed).names
-    x, y = names["x"], names["y"]
-    # The script's last gradients belong to the weights before its last step.
-    weights = {
-        w: names[w] + names["learning_rate"] * names[f"grad_{w}"]
-        for w in ("w1", "w2")
-    }
-    gradient = names[f"grad_{which}"]
-    rng = np.random.default_rng(7)
-    checked = 0
-    while checked < 20:
-        entry = tuple(rng.integers(gradient.shape))
-        step = longest_step(x, weights["w1"], which, entry)
-        if step < 1e-5:
-            continue  # Too short to tell the difference from rounding.
-        ends = []
-        for sign in (1, -1):
-            moved = {w: value.copy() for w, value in weights.items()}
-            moved[which][entry] += sign * step
-            ends.append(loss(x, y, moved["w1"], moved["w2"]))
-        slope = (ends[0] - ends[1]) / (2 * step)
-        assert gradient[entry] == pytest.approx(slope, rel=1e-6)
-        checked += 1
+SHAPES = {"y_pred": (64, 10), "w2": (100, 10), "h_relu": (64, 100)}
+SHAPES |= {"h": (64, 100), "w1": (1000, 100)}
 
 
-def test_each_line_of_the_backward_pass(numbers) -> None:
-    names = run(SCRIPT, numbers=numbers).names
-    x, y, h_relu = names["x"], names["y"], names["h_relu"]
-    before = names["w2"] + names["learning_rate"] * names["grad_w2"]
-    flow = 2 * (names["y_pred"] - y)
-    into_relu = np.einsum("no,ho->nh", flow, before)
-    passed = np.where(names["h"] > 0, into_relu, 0)
-    expected = {
-        "grad_y_pred": (flow, (64, 10)),
-        "grad_w2": (np.einsum("nh,no->ho", h_relu, flow), (100, 10)),
-        "grad_h_relu": (into_relu, (64, 100)),
-        "grad_h": (passed, (64, 100)),
-        "grad_w1": (np.einsum("ni,nh->ih", x, passed), (1000, 100)),
-    }
-    for name, (value, shape) in expected.items():
-        assert names[name].shape == value.shape == shape
-        assert np.array_equal(passed == 0, names["grad_h"] == 0)
-        scale = abs(value).max()
-        np.testing.assert_allclose(names[name], value, atol=1e-9 * scale)
+@pytest.mark.parametrize("name", SHAPES)
+def test_gradients_are_those_of_the_loss(script, name) -> None:
+    gradient = vars(script)[f"grad_{name}"]
+    assert gradient.shape == vars(script)[name].shape == SHAPES[name]
+    direction = np.random.default_rng(7).standard_normal(gradient.shape)
+    # The complex step, exact but for rounding: Squire and Trapp 1998,
+    # https://doi.org/10.1137/S003614459631241X
+    moved = loss(script, **{name: 1e-20j * direction})
+    assert moved.real == pytest.approx(script.loss, rel=1e-12)
+    slope = pytest.approx(moved.imag / 1e-20, rel=1e-11)
+    assert (gradient * direction).sum() == slope
 
 
-def test_only_one_order_of_the_factors_fits() -> None:
-    names = run(SCRIPT).names
-    for left, right, result in (
-        ("h_relu", "grad_y_pred", "w2"),
-        ("grad_y_pred", "w2", "h_relu"),
-        ("x", "grad_h", "w1"),
+def test_each_line_of_the_backward_pass(script) -> None:
+    assert np.array_equal(script.grad_y_pred, 2 * (script.y_pred - script.y))
+    passed = np.where(script.h > 0, script.grad_h_relu, 0)
+    assert np.array_equal(script.grad_h, passed)
+    for gradient, left, right in (
+        (script.grad_w2, script.h_relu, script.grad_y_pred),
+        (script.grad_h_relu, script.grad_y_pred, script.w2),
+        (script.grad_w1, script.x, script.grad_h),
     ):
-        fits = [
-            (rows, columns)
-            for rows, inner in (names[left].shape, names[left].T.shape)
-            for other, columns in (names[right].shape, names[right].T.shape)
-            if inner == other
-        ]
         # The other way round, the same product would come out transposed.
-        assert fits in ([names[result].shape], [names[result].T.shape])
+        pairs = product((left, left.T), (right, right.T))
+        (fit,) = (a @ b for a, b in pairs if a.shape[1] == b.shape[0])
+        np.testing.assert_allclose(gradient, fit, rtol=1e-9)
 
 
 def test_too_large_a_rate_ends_in_nan() -> None:
     changes = EVERY_STEP | {"1e-6": "1e-8"}
     short = list(run(SCRIPT, changes=changes).losses.values())
     assert short == sorted(short, reverse=True)
-    note = {"learning_rate = 5e-6": "learning_rate, sizes = 5e-6, []"}
-    line = "    grad_h = "
-    note[line] = f"    sizes.append(abs(grad_y_pred).max())\n{line}"
+    note = {"    w1 -= ": "    print(abs(grad_w1).max())\n    w1 -= "}
     large = run("faults/rate_too_large.diff", changes=EVERY_STEP | note)
-    five, sizes = large.losses, large.names["sizes"][:7]
-    assert sizes == sorted(set(sizes))
-    grown = [five[t] for t in range(8)]
-    assert grown == sorted(set(grown)) and grown[6] < grown[7] == np.inf
-    assert all(np.isnan(five[t]) for t in range(9, 500))
+    losses = list(large.losses.values())
+    sizes = [float(line) for line in large.lines if "step" not in line]
+    for grown in (losses[:8], sizes[:7]):
+        assert grown == sorted(set(grown))
+    assert losses[6] < losses[7] == np.inf and np.isnan(losses[9:]).all()
     twice = run(SCRIPT, changes={"1e-6": "2e-6"})
-    for step in (450, 499):
-        assert twice.losses[step] == pytest.approx(550, rel=0.01)
+    stuck = twice.losses[450], twice.losses[499]
+    assert stuck == pytest.approx((550, 550), rel=0.01)
     assert (twice.names["h_relu"] == 0).all(axis=0).mean() > 0.5
 
 
 def test_reference_gradients_are_those_of_its_loss() -> None:
     # The other tests lean on the reference: shared layers, biases and all.
-    rng = np.random.default_rng(3)
-    draw = rng.standard_normal
+    draw = np.random.default_rng(3).standard_normal
     layers = [(draw(s), draw(s[1])) for s in ((5, 4), (4, 4), (4, 3))]
-    x, y, path = draw((6, 5)), draw((6, 3)), [0, 1, 1, 2]
-    _, gradients = loss_and_gradients(x, y, layers, path)
-    for layer, gradient in zip(layers, gradients, strict=True):
-        for part, expected in zip(layer, gradient, strict=True):
-            for entry in np.ndindex(part.shape):
-                ends = []
-                for move in (1e-6, -2e-6, 1e-6):
-                    part[entry] += move
-                    ends.append(loss_and_gradients(x, y, layers, path)[0])
-                slope = (ends[0] - ends[1]) / 2e-6
-                assert slope == pytest.approx(expected[entry], rel=1e-5)
+    net = draw((6, 5)), draw((6, 3)), layers, [0, 1, 1, 2]
+    parts, (_, gradients) = sum(layers, ()), loss_and_gradients(*net)
+    for part, gradient in zip(parts, sum(gradients, ()), strict=True):
+        move, ends = 1e-6 * draw(part.shape), []
+        for by in (move, -2 * move, move):
+            part += by
+            ends.append(loss_and_gradients(*net)[0])
+        slope = pytest.approx((ends[0] - ends[1]) / 2, rel=1e-7)
+        assert (gradient * move).sum() == slope
