@@ -71,7 +71,7 @@ def test_too_large_a_rate_ends_in_nan() -> None:
     sizes = [float(line) for line in large.lines if "step" not in line]
     for grown in (losses[:8], sizes[:7]):
         assert grown == sorted(set(grown))
-    assert losses[6] < losses[7] == np.inf and np.isnan(losses[9:]).all()
+    assert losses[7] == np.inf and np.isnan(losses[9:]).sum() == 491
     twice = run(SCRIPT, changes={"1e-6": "2e-6"})
     stuck = twice.losses[450], twice.losses[499]
     assert stuck == pytest.approx((550, 550), rel=0.01)

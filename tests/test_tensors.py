@@ -58,7 +58,7 @@ def test_float32_loses_updates_and_ends_far_above_float64() -> None:
     note = f"    print(({lost}).double().mean().item())\n    w1 -= "
     float32 = run(SCRIPT, changes={"    w1 -= ": note})
     float64 = run("faults/float64.diff")
-    lost = [float(line) for line in float32.lines if "step" not in line]
-    assert (lost[350], lost[499]) == pytest.approx((0.78, 0.95), abs=0.01)
+    share = [float(line) for line in float32.lines if "step" not in line]
+    assert (share[350], share[499]) == pytest.approx((0.78, 0.95), abs=0.01)
     assert float64.losses[499] < float32.losses[499] / 100
     assert abs(float64.losses[0] / float32.losses[0] - 1) > 0.01
