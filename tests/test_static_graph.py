@@ -2,23 +2,22 @@
 
 import random
 
-import numpy as np
 import pytest
 import torch
 
-from harness import import_tensorflow, run
+from harness import Run, import_tensorflow, run
 from reference import GradientDescent, train
 
 SCRIPT = "autograd/tf_two_layer_net.py"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def tf():
     return import_tensorflow()
 
 
 @pytest.fixture
-def result(tf):
+def result(tf) -> Run:
     return run(SCRIPT)
 
 
@@ -26,20 +25,18 @@ def traces(function) -> int:
     return function.experimental_get_tracing_count()
 
 
-def graph_of(names: dict):
-    step = names["train_step"]
-    return step.get_concrete_function(names["x"], names["y"]).graph
+def operations(result: Run) -> list:
+    """Return the operations of the script's graph."""
+    x, y, train_step = (result.names[n] for n in ("x", "y", "train_step"))
+    return train_step.get_concrete_function(x, y).graph.get_operations()
 
 
-def test_graph_is_traced_once_over_500_steps(tf, result) -> None:
+def test_one_graph_of_the_whole_step_is_traced_once(tf, result) -> None:
     assert tf.__version__.startswith("2.")
     assert result.lines[0] == "tracing train_step"
     assert result.lines.count("tracing train_step") == 1
     assert traces(result.names["train_step"]) == 1
-
-
-def test_forward_backward_and_update_are_in_the_graph(result) -> None:
-    kinds = [op.type for op in graph_of(result.names).get_operations()]
+    kinds = [operation.type for operation in operations(result)]
     # Two products forward; w2's, h_relu's and w1's gradient backward.
     assert kinds.count("MatMul") == 5
     assert kinds.count("Relu") == kinds.count("ReluGrad") == 1
@@ -56,51 +53,39 @@ def test_tape_notes_the_operations_inside_its_with(tf) -> None:
     assert tape.gradient(outside, w) is None
 
 
-def test_other_data_runs_through_the_same_graph(tf, numbers) -> None:
-    names = run(SCRIPT, numbers=numbers).names
-    rng = np.random.default_rng(11)
-    shapes = (64, 1000), (64, 10)
-    x, y = (rng.standard_normal(s).astype("float32") for s in shapes)
-    layers = [(names["w1"].numpy(), None), (names["w2"].numpy(), None)]
-    expected, _ = train(x, y, layers, [[0, 1]] * 2, GradientDescent(1e-6))
-    for loss in expected:
-        got = names["train_step"](tf.constant(x), tf.constant(y))
-        assert float(got) == pytest.approx(loss, rel=1e-4)
-    assert traces(names["train_step"]) == 1
-
-
-def test_what_is_traced_again(tf, result) -> None:
-    train_step = result.names["train_step"]
-    train_step(tf.zeros((32, 1000)), tf.zeros((32, 10)))
+def test_other_data_runs_through_the_graph_other_shapes_do_not(tf, result):
+    names, train_step = result.names, result.names["train_step"]
+    # The inputs in another order, so that they do not fit the targets.
+    x, y = names["x"][::-1], names["y"]
+    layers = [(names[weight].numpy(), None) for weight in ("w1", "w2")]
+    update = GradientDescent(1e-6)
+    expected, _ = train(x.numpy(), y.numpy(), layers, [[0, 1]] * 2, update)
+    losses = [float(train_step(x, y)) for _ in expected]
+    assert losses == pytest.approx(expected, rel=1e-4)
+    assert traces(train_step) == 1
+    train_step(x[:32], y[:32])
     assert traces(train_step) == 2
-    double = tf.function(lambda value: 2 * value)
-    for value, count in ((1, 1), (1, 1), (2, 2), (3, 3)):
-        assert double(value) == 2 * value and traces(double) == count
-    for value, count in ((1.0, 4), (2.0, 4)):
-        double(tf.constant(value))
-        assert traces(double) == count
-    double(tf.constant(1))
-    assert traces(double) == 5
 
 
-def test_rate_changed_half_way_changes_nothing(tf, result) -> None:
+def test_each_python_number_and_each_type_is_traced_again(tf) -> None:
+    double, counts = tf.function(lambda value: 2 * value), []
+    for value in (1, 1, 2, 3, *map(tf.constant, (1.0, 2.0, 1))):
+        assert double(value) == 2 * value
+        counts.append(traces(double))
+    assert counts == [1, 1, 2, 3, 4, 4, 5]
+
+
+def test_rate_is_frozen_unless_it_is_a_variable(tf, result) -> None:
     changed = run("faults/rate_frozen.diff")
     assert changed.lines == result.lines and not changed.noted
-    assert changed.names["learning_rate"] == 0
     assert type(result.names["learning_rate"]) is float
+    constants = [each for each in operations(result) if each.type == "Const"]
+    values = [each.get_attr("value").float_val for each in constants]
+    assert [pytest.approx(1e-6)] in values
     # Traced anew, for another shape, it reads the name: a rate of 0.
     w1, before = changed.names["w1"], changed.names["w1"].numpy()
     changed.names["train_step"](tf.ones((32, 1000)), tf.ones((32, 10)))
     assert (w1.numpy() == before).all()
-    constants = [
-        op.get_attr("value").float_val
-        for op in graph_of(result.names).get_operations()
-        if op.type == "Const"
-    ]
-    assert [pytest.approx(1e-6)] in constants
-
-
-def test_rate_in_a_variable_can_be_changed() -> None:
     variable = {
         "learning_rate = 1e-6": "learning_rate = tf.Variable(1e-6)",
         "        learning_rate = 0.0": "        learning_rate.assign(0.0)",
@@ -109,44 +94,41 @@ def test_rate_in_a_variable_can_be_changed() -> None:
     assert losses[200] > losses[250] == losses[300] == losses[499]
 
 
-def double_1_to_4_times(value):
-    for _ in range(random.randint(1, 4)):
-        value = 2.0 * value
-    return value
-
-
 def test_python_loop_keeps_its_length_in_a_static_graph_alone(tf) -> None:
+    def double_1_to_4_times(value):
+        for _ in range(random.randint(1, 4)):
+            value = 2.0 * value
+        return value
+
     random.seed(0)
-    graph = tf.function(double_1_to_4_times)
-    assert len({float(graph(tf.constant(1.0))) for _ in range(40)}) == 1
-    depths = {double_1_to_4_times(torch.tensor(1.0)) for _ in range(40)}
-    assert {float(each) for each in depths} == {2, 4, 8, 16}
+    graph, one = tf.function(double_1_to_4_times), tf.constant(1.0)
+    assert len({float(graph(one)) for _ in range(40)}) == 1
+    results = [double_1_to_4_times(torch.tensor(1.0)) for _ in range(40)]
+    assert {float(each) for each in results} == {2, 4, 8, 16}
 
 
 def test_loops_of_the_graph_itself_change_from_call_to_call(tf) -> None:
-    def doubled(value, _):
-        return 2.0 * value
-
-    def while_loop(value, depth):
+    def while_loop(depth):
         return tf.while_loop(
-            lambda i, _: i < depth,
-            lambda i, v: (i + 1, 2.0 * v),
-            (tf.constant(0), value),
+            lambda i, _: i < depth, lambda i, v: (i + 1, 2.0 * v), (0, 1.0)
         )[1]
 
-    def scan(value, depth):
-        return tf.scan(doubled, tf.range(depth), value)[-1]
+    def double(value, _):
+        return 2.0 * value
 
-    def over_range(value, depth):
+    def scan(depth):
+        return tf.scan(double, tf.range(depth), 1.0)[-1]
+
+    def over_range(depth):
+        value = 1.0
         for _ in tf.range(depth):
             value = 2.0 * value
         return value
 
-    for function in map(tf.function, (while_loop, scan, over_range)):
-        value = tf.constant(1.0)
-        results = [function(value, tf.constant(d)) for d in (1, 2, 3, 4)]
+    for loop in map(tf.function, (while_loop, scan, over_range)):
+        results = [loop(tf.constant(depth)) for depth in (1, 2, 3, 4)]
         assert [float(each) for each in results] == [2, 4, 8, 16]
-        assert traces(function) == 1
+        assert traces(loop) == 1
 
 
 def test_either_library_can_do_both(tf) -> None:
