@@ -6,14 +6,13 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 BIN := .venv/bin
-# In the tutorial's order.
-SCRIPTS = $(shell sed -n 's/^:INCLUDE \(.*\.py\)$$/\1/p' README_raw.md)
 
-.PHONY: help examples test readme outputs figures claims lint clean
+.PHONY: help examples further test readme outputs figures claims lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make examples  train all nine nets, one after the other"
+	@echo "make further   run those of further/, costs.py last"
 	@echo "make test      run every test"
 	@echo "make readme    rebuild each README.md from its README_raw.md"
 	@echo "make outputs   run the scripts and the faults, keep what they print"
@@ -22,8 +21,11 @@ help:
 	@echo "make lint      check the code and its format with ruff"
 	@echo "make clean     remove .venv and the caches"
 
-examples: .venv/installed
-	@for script in $(SCRIPTS); do \
+examples: PAGE = README_raw.md
+further: PAGE = further/README_raw.md
+# In the order of the page.
+examples further: .venv/installed
+	@for script in $$(sed -n 's/^:INCLUDE \(.*\.py\)$$/\1/p' $(PAGE)); do \
 		echo; echo "== $$script"; $(BIN)/python $$script || exit 1; \
 	done
 

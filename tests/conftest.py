@@ -8,6 +8,7 @@ from collections.abc import Generator
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
 os.environ["TF_NUM_INTEROP_THREADS"] = "1"
+os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import numpy as np
 import pytest

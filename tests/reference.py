@@ -92,14 +92,19 @@ def train(
     layers: list[Layer],
     paths: Iterable[Sequence[int]],
     update: Callable,
+    idle: float | None = None,
 ) -> tuple[list[float], list[Layer]]:
-    """Return the loss at each step, one a path, and the final layers."""
+    """Return the loss at each step, one a path, and the final layers.
+
+    A layer that a step does not use has the gradient idle; None: no update.
+    """
     losses, layers = [], [list(layer) for layer in layers]
     for path in paths:
         loss, gradients = loss_and_gradients(x, y, layers, path)
         losses.append(loss)
         for i, gradient in enumerate(gradients):
             for j, part in enumerate(gradient):
+                part = idle if part is None else part
                 if part is not None:
                     layers[i][j] = update((i, j), layers[i][j], part)
     return losses, layers

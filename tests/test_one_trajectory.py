@@ -1,7 +1,7 @@
 """The scripts compute what the formulas say, step by step.
 
-The five without nn follow one trajectory; each of the four with nn follows
-that of its own optimizer. The references are in reference.py.
+Those without layers follow one trajectory, each with layers follows that of
+its own optimizer. The references are in reference.py.
 """
 
 import numpy as np
@@ -18,13 +18,29 @@ FOUR = {
     "nn/two_layer_net_module.py": (Adam, 1e-4),
     "nn/dynamic_net.py": (GradientDescent, 1e-4, 0.9),
 }
+# Those of further/ that do the same, and how to note what layers they made.
+BY_HAND = ["further/own_autograd.py", "further/compiled_net.py"]
+PARAMS = "[param.numpy() for param in params]"
+WITH_LAYERS = FOUR | {
+    "further/distributed_net.py": (GradientDescent, 1e-4),
+    "further/keras_two_layer_net.py": (GradientDescent, 1e-4),
+    "further/tf_dynamic_net.py": (GradientDescent, 1e-4, 0.9),
+}
+NOTES = {
+    "further/keras_two_layer_net.py": {
+        "optimizer = ": "initial = model.get_weights()\noptimizer = "
+    },
+    "further/tf_dynamic_net.py": {
+        "\nvelocities = ": f"\ninitial = {PARAMS}\nvelocities = "
+    },
+}
 
 
 def to_array(value) -> np.ndarray:
-    """Return an array, a Tensor or a TensorFlow variable as an array."""
+    """Return an array, a Tensor, a variable or our own Node as an array."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
-    return np.asarray(value)
+    return np.asarray(value.value if "Node" in str(type(value)) else value)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +64,7 @@ def check(result: Run, reference, parameters) -> None:
         np.testing.assert_allclose(parameter, final, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("script", FIVE)
+@pytest.mark.parametrize("script", FIVE + BY_HAND)
 def test_five_scripts_follow_one_trajectory(
     script, device, numbers, trajectory
 ):
@@ -59,21 +75,31 @@ def test_five_scripts_follow_one_trajectory(
     check(result, trajectory, weights)
 
 
-@pytest.mark.parametrize("script", FOUR)
-def test_four_with_nn_follow_their_optimizers(script, device) -> None:
-    optimizer, *settings = FOUR[script]
-    result = run(script, dtype="float64", device=device)
-    x, y = to_array(result.names["x"]), to_array(result.names["y"])
+@pytest.mark.parametrize("script", WITH_LAYERS)
+def test_those_with_layers_follow_their_optimizers(script, device) -> None:
+    if device == "cuda" and script not in PYTORCH_SCRIPTS:
+        pytest.skip("CUDA is tested with PyTorch alone")
+    changes, (optimizer, *settings) = NOTES.get(script), WITH_LAYERS[script]
+    result = run(script, dtype="float64", device=device, changes=changes)
+    names = result.names
     layers = [(weight.T, bias) for weight, bias in result.initial]
-    # Only the dynamic net draws its depths.
+    if changes:
+        layers = list(zip(*[iter(names["initial"])] * 2, strict=True))
+        model = names.get("model")
+        parameters = model.get_weights() if model else names["params"]
+        parameters = [to_array(part) for part in parameters]
+    else:
+        parameters = [to_array(part).T for part in names["model"].parameters()]
     paths = [
         [0, *[1] * (depth - 1), len(layers) - 1]
-        for depth in result.draws or [1] * 500
+        for depth in (result.draws if result.depths else [1] * 500)
     ]
-    reference = train(x, y, layers, paths, optimizer(*settings))
-    parameters = result.names["model"].parameters()
-    check(result, reference, [to_array(part).T for part in parameters])
-    assert result.initial[0][0].shape == (100, 1000)
+    x, y = to_array(names["x"]), to_array(names["y"])
+    # In TensorFlow's graph, a layer that is not used has a gradient of 0.
+    idle = 0.0 if changes else None
+    reference = train(x, y, layers, paths, optimizer(*settings), idle)
+    check(result, reference, parameters)
+    assert layers[0][0].shape == (1000, 100)
 
 
 @pytest.mark.parametrize("script", FIVE)

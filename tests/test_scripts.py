@@ -41,7 +41,7 @@ def test_exits_with_0_and_says_nothing_on_stderr(script: str) -> None:
     for code, _, stderr in own_processes(script):
         assert code == 0, stderr
         lines = stderr.splitlines()
-        if uses(script, "tensorflow"):
+        if uses(script, "tensorflow", "keras"):
             lines = [s for s in lines if not TENSORFLOW_LOG.fullmatch(s)]
         assert lines == []
 
@@ -49,7 +49,7 @@ def test_exits_with_0_and_says_nothing_on_stderr(script: str) -> None:
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_prints_the_loss_every_50_steps_and_it_falls(script: str) -> None:
     result = Run(own_processes(script)[0][1].splitlines())
-    assert list(result.losses) == STEPS and len(result.lines) <= 12
+    assert list(result.losses) == STEPS
     assert all(map(math.isfinite, result.losses.values()))
     assert result.fall >= needed_fall(script)
 
@@ -72,8 +72,9 @@ def test_docstring_names_the_command_and_nothing_of_ours_is_imported(script):
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_seed_reaches_the_threshold(script: str) -> None:
-    # TensorFlow traces its graph anew for each run, so it takes five.
-    seeds = range(1, 6 if uses(script, "tensorflow") else 21)
+    # Those that are slower, as they build a graph anew, take five.
+    few = script.startswith("further/") or uses(script, "tensorflow")
+    seeds = range(1, 6 if few else 21)
     runs = [run(script, seed=seed) for seed in seeds]
     for result in runs:
         assert list(result.losses) == STEPS
@@ -101,8 +102,9 @@ def test_device_cuda_fails_clearly_where_there_is_no_cuda() -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_script_needs_a_single_package(script: str) -> None:
-    packages = {"numpy": "_numpy.py", "tensorflow": "/tf_", "torch": ""}
-    expected = next(p for p, mark in packages.items() if mark in script)
+    packages = {"tensorflow": "/tf_", "keras": "keras", "torch": ""}
+    packages = {"numpy": r"_numpy.py|own_"} | packages
+    expected = next(p for p in packages if re.search(packages[p], script))
     assert [p for p in packages if uses(script, p)] == [expected]
     nine = [s for s in PYTORCH_SCRIPTS if not s.startswith("further/")]
     assert len(nine) == 7
@@ -119,7 +121,7 @@ def test_pytorch_warns_without_numpy_and_trains_all_the_same(tmp_path) -> None:
 @pytest.mark.parametrize("script", PYTORCH_SCRIPTS)
 def test_device_is_the_accelerator_if_there_is_one(script, monkeypatch):
     source, meta = (ROOT / script).read_text("utf-8"), torch.device("meta")
-    assert source.count(CHOICE) == 1 and source.count("\nif ") == 1
+    assert source.count(CHOICE) == 1 and source.count("device = ") == 2
     random = [line for line in source.splitlines() if "torch.randn(" in line]
     assert random and all("device=device" in line for line in random)
     accelerator = torch.accelerator
@@ -137,7 +139,7 @@ def test_tensors_live_on_cuda(script: str, cuda: str) -> None:
     names = result.names
     model = names.get("model")
     parameters = model.parameters() if model else [names["w1"], names["w2"]]
-    results = [names["x"], names["y"], names["y_pred"], names["loss"]]
+    results = [names["x"], names["y"], names["loss"]]
     for tensor in [*results, *parameters]:
         assert tensor.device.type == "cuda"
     on_cpu = run(script).losses.values()
