@@ -1,136 +1,159 @@
-"""Draw how the losses fall, from what the scripts print.
+"""Draw how the losses fall and what a step costs, from what scripts print.
 
     python draw_figures.py
 
 Reads outputs/, where `make outputs` keeps what each script prints, and writes
-figures/losses-light.svg and figures/losses-dark.svg. Needs matplotlib, from
-requirements-dev.txt.
+figures/. Needs matplotlib, from requirements-dev.txt.
 """
 
 import hashlib
-import math
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 from build_readme import cut, read_lines
-from make_outputs import ROOT, capture_path
+from make_outputs import COSTS, ROOT, capture_path
 
-FIGURES = {
-    "light": ROOT / "figures" / "losses-light.svg",
-    "dark": ROOT / "figures" / "losses-dark.svg",
-}
 # What GitHub's two themes have for text and grid.
 INK = {"light": ("#1f2328", "#d1d9e0"), "dark": ("#f0f6fc", "#3d444d")}
-
-
-class Line(NamedTuple):
-    """A line of the figure; scripts that print the same share it."""
-
-    label: str
-    light: str
-    dark: str
-    dashes: str
-    marker: str
-    scripts: list[str]
-
-
-# The hues are those that Okabe and Ito chose for readers who see colours
-# alike, https://jfly.uni-koeln.de/color/; dashes and markers tell the lines
-# apart without them.
-LINES = [
-    Line("numpy", "#a65200", "#e69f00", "-", "o", [
-        "tensor/two_layer_net_numpy.py"]),
-    Line("tensor, autograd, custom", "#0b61a4", "#56b4e9", "-", "s", [
+# Colour in either theme, dashes, marker. The hues are those that Okabe and
+# Ito chose for readers who see colours alike, https://jfly.uni-koeln.de/color/;
+# dashes and markers tell the lines apart without them.
+LOOKS = [
+    ("#a65200", "#e69f00", "-", "o"),
+    ("#0b61a4", "#56b4e9", "-", "s"),
+    ("#00735c", "#2fc79a", "--", "^"),
+    ("#a3407a", "#e08fc0", "-.", "D"),
+    ("#4d4d4d", "#b8b8b8", "--", "v"),
+    ("#b3261e", "#ff7b6b", ":", "P"),
+    ("#6a4fb0", "#b39ddb", ":", "X"),
+]
+# Scripts that print the same share a line and its label.
+LINES = {
+    "numpy": ["tensor/two_layer_net_numpy.py"],
+    "tensor, autograd, custom": [
         "tensor/two_layer_net_tensor.py",
         "autograd/two_layer_net_autograd.py",
-        "autograd/two_layer_net_custom_function.py"]),
-    Line("TensorFlow", "#00735c", "#2fc79a", "--", "^", [
-        "autograd/tf_two_layer_net.py"]),
-    Line("nn", "#a3407a", "#e08fc0", "-.", "D", [
-        "nn/two_layer_net_nn.py"]),
-    Line("optim, module", "#4d4d4d", "#b8b8b8", "--", "v", [
+        "autograd/two_layer_net_custom_function.py",
+    ],
+    "TensorFlow": ["autograd/tf_two_layer_net.py"],
+    "nn": ["nn/two_layer_net_nn.py"],
+    "optim, module": [
         "nn/two_layer_net_optim.py",
-        "nn/two_layer_net_module.py"]),
-    Line("dynamic net", "#b3261e", "#ff7b6b", ":", "P", [
-        "nn/dynamic_net.py"]),
-]  # fmt: skip
+        "nn/two_layer_net_module.py",
+    ],
+    "dynamic net": ["nn/dynamic_net.py"],
+}
+WAYS = ["numpy", "tensor", "autograd", "nn", "SGD", "Adam", "compiled"]
 
 
-def losses(script: str) -> tuple[list[int], list[float]]:
+X_LABELS = {"losses": "step", "costs": "width H"}
+Curve = tuple[list[float], list[float]]
+
+
+def losses(script: str) -> Curve:
     """Return the steps and the losses that a script was seen to print."""
     text = capture_path(script).read_text("utf-8")
     found = re.findall(r"^step +(\d+)  loss (\S+)", text, re.MULTILINE)
     return [int(step) for step, _ in found], [float(loss) for _, loss in found]
 
 
-def fingerprint() -> str:
-    """Return a digest of all that the figures are made from.
+def table(text: str) -> dict[tuple[str, str], list[list[float]]]:
+    """Return the rows of costs.py's table, by device and way.
 
-    The figures carry it, so that a test without matplotlib sees whether they
-    are up to date.
+    A row is the width, then first call, median, spread and ratio.
     """
-    drawn = [
-        (line, [losses(script) for script in line.scripts]) for line in LINES
-    ]
+    rows: dict[tuple[str, str], list[list[float]]] = {}
+    for line in text.partition("\ndevice ")[2].splitlines()[1:]:
+        device, width, *way, first, median, iqr, ratio = line.split()
+        row = [float(cell) for cell in (width, first, median, iqr, ratio)]
+        rows.setdefault((device, " ".join(way)), []).append(row)
+    return rows
+
+
+def panels(figure: str) -> dict[str, dict[str, list[Curve]]]:
+    """Return the panels of a figure by title, their curves by label."""
+    if figure == "losses":
+        curves = {name: list(map(losses, LINES[name])) for name in LINES}
+        return {"loss, on a logarithmic axis": curves}
+    rows = table(capture_path(COSTS).read_text("utf-8"))
+    columns = {key: list(zip(*rows[key], strict=True)) for key in rows}
+    autograd = {d: c for (d, way), c in columns.items() if way == "autograd"}
+    ways = {way: columns["cpu", way] for way in WAYS}
+    return {
+        "a step with autograd, in ms": {
+            d: [(c[0], c[2])] for d, c in autograd.items()
+        },
+        "ratio to the products, on the CPU": {
+            way: [(c[0], c[4])] for way, c in ways.items()
+        },
+    }
+
+
+def fingerprint(figure: str) -> str:
+    """Return a digest of all that a figure is made from.
+
+    The figure carries it, so that a test without matplotlib sees whether it
+    is up to date.
+    """
     name = Path(__file__).name
     code = cut(read_lines(ROOT, name), name, everything=True)
-    return hashlib.sha256(repr((drawn, code)).encode()).hexdigest()
+    return hashlib.sha256(repr((panels(figure), code)).encode()).hexdigest()
 
 
-def spread(heights: list[float], gap: float) -> list[float]:
-    """Return the heights of labels, moved up until none is within gap."""
-    moved: dict[int, float] = {}
-    floor = float("-inf")
-    for index in sorted(range(len(heights)), key=lambda i: heights[i]):
-        floor = moved[index] = max(heights[index], floor + gap)
-    return [moved[index] for index in range(len(heights))]
+def draw_panel(axes: Any, theme: str, curves: dict[str, list[Curve]]) -> None:
+    """Draw curves, each with its label at its end, none upon another."""
+    ink, grid = INK[theme]
+    ends, values = [], []
+    for (*colors, dashes, marker), label in zip(LOOKS, curves, strict=False):
+        color = colors[theme == "dark"]
+        for x, y in curves[label]:
+            axes.plot(x, y, dashes, color=color, marker=marker, ms=4, lw=1.6)
+            values += y
+        ends.append((y[-1], label, color))
+    if max(values) > 100 * min(values):
+        axes.set_yscale("log")
+    if x[0] > 0:
+        axes.set_xscale("log")
+        axes.set_xticks(x, [f"{width:.0f}" for width in x])
+    axes.minorticks_off()
+    axes.grid(color=grid, lw=0.6)
+    axes.tick_params(colors=ink, length=0)
+    axes.spines[:].set_visible(False)
+    floor = -1.0
+    for value, label, color in sorted(ends):
+        height = (axes.transScale + axes.transLimits).transform((1, value))[1]
+        # A line of text is about a twentieth of the height.
+        floor = max(height, floor + 0.055)
+        look = {"color": color, "va": "center", "textcoords": "offset points"}
+        axes.annotate(label, (1, floor), (4, 0), "axes fraction", **look)
 
 
-def draw(theme: str) -> None:
-    """Draw the figure for a theme of GitHub's, "light" or "dark"."""
+def draw(figure: str, theme: str) -> None:
+    """Draw a figure for a theme of GitHub's, "light" or "dark"."""
     import matplotlib
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
     # Names in the file that do not change from one drawing to the next.
-    plt.rcParams["svg.hashsalt"] = "losses"
+    plt.rcParams["svg.hashsalt"] = figure
     plt.rcParams["font.size"] = 12
-    ink, grid = INK[theme]
-    figure, axes = plt.subplots(figsize=(9, 5.6), layout="constrained")
-
-    ends = []
-    for line in LINES:
-        color = getattr(line, theme)
-        look = {"color": color, "marker": line.marker, "ms": 4, "lw": 1.6}
-        for script in line.scripts:
-            steps, values = losses(script)
-            axes.plot(steps, values, line.dashes, **look)
-        ends.append((values[-1], line.label, color))
-
-    axes.set_yscale("log")
-    axes.set_xlim(0, 500)
-    axes.set_xlabel("step", color=ink)
-    axes.set_ylabel("loss (logarithmic)", color=ink)
-    axes.set_yticks([10.0**power for power in range(-6, 9, 2)])
-    axes.minorticks_off()
-    axes.grid(color=grid, lw=0.6)
-    axes.tick_params(colors=ink, length=0)
-    axes.spines[:].set_visible(False)
-
-    # Each label at the end of its line. A line of text is about 0.8 powers
-    # of ten high.
-    heights = spread([math.log10(end) for end, _, _ in ends], gap=0.8)
-    place = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
-    for height, (_, label, color) in zip(heights, ends, strict=True):
-        end = 500, 10**height
-        axes.annotate(label, end, color=color, annotation_clip=False, **place)
-    description = {"Date": None, "Description": fingerprint()}
-    figure.savefig(FIGURES[theme], transparent=True, metadata=description)
-    plt.close(figure)
+    shown = panels(figure)
+    canvas, (row,) = plt.subplots(
+        1, len(shown), figsize=(9, 5), layout="constrained", squeeze=False
+    )
+    for axes, (title, curves) in zip(row, shown.items(), strict=True):
+        axes.set_title(title, color=INK[theme][0], fontsize=12)
+        axes.set_xlabel(X_LABELS[figure], color=INK[theme][0])
+        draw_panel(axes, theme, curves)
+    description = {"Date": None, "Description": fingerprint(figure)}
+    path = ROOT / "figures" / f"{figure}-{theme}.svg"
+    canvas.savefig(path, transparent=True, metadata=description)
+    plt.close(canvas)
 
 
 if __name__ == "__main__":
-    for theme in FIGURES:
-        draw(theme)
+    for figure in X_LABELS:
+        for theme in INK:
+            draw(figure, theme)

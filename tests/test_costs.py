@@ -1,0 +1,101 @@
+"""The script that measures: its ways do the same work, its table is whole."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import draw_figures
+from harness import ROOT, Run, run
+from make_outputs import COSTS
+from reference import loss_and_gradients
+
+NUMPY = ["numpy products", "numpy"]
+TORCH = ["torch products", "tensor", "autograd", "nn", "SGD", "Adam"]
+
+
+def checked(lines: list[str], widths: list[int]) -> dict:
+    """Return the table among printed lines; its figures must fit together."""
+    rows = draw_figures.table("\n".join(lines))
+    for (device, way), of_way in rows.items():
+        floors = rows[device, "numpy products" if way in NUMPY else TORCH[0]]
+        assert [row[0] for row in of_way] == widths
+        for (_, *row), (_, _, floor, *_) in zip(of_way, floors, strict=True):
+            assert np.isfinite(row).all() and row.pop(2) >= 0 < min(row)
+            # The cells are rounded, a time to 0.001 ms and a ratio to 0.01.
+            assert row[2] == pytest.approx(row[1] / floor, rel=0.1, abs=0.006)
+    return rows
+
+
+@pytest.fixture(scope="module")
+def script(device) -> Run:
+    """A short run of the script, on the CPU alone or on CUDA too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [COSTS, "--quick"])
+        for name in ("OPENBLAS", "MKL", "VECLIB_MAXIMUM"):
+            patch.setenv(f"{name}_NUM_THREADS", "1")
+        return run(COSTS, device=device)
+
+
+def test_short_run_has_every_row(script) -> None:
+    devices = [device.type for device in script.names["devices"]]
+    assert list(checked(script.lines, [10, 40])) == [
+        (device, way)
+        for device in devices
+        for way in (NUMPY if device == "cpu" else []) + TORCH
+    ]
+
+
+def weights(arguments) -> list[np.ndarray]:
+    """Return w1 and w2 of a way, or their likes in its model."""
+    parts = arguments[-2:]
+    if isinstance(arguments[0], torch.nn.Module):
+        parts = [param.T for param in arguments[0].parameters()]
+    assert {str(part.dtype)[-7:] for part in parts} == {"float32"}
+    return [torch.as_tensor(p).detach().cpu().double().numpy() for p in parts]
+
+
+def test_every_way_makes_the_same_update(script, monkeypatch) -> None:
+    names = script.names
+    # What is compiled, without the half minute that a compiler takes.
+    compiled = torch.compile(names["forward"], backend="aot_eager")
+    monkeypatch.setitem(names, "compiled_forward", compiled)
+    monkeypatch.setitem(names, "compiling", True)
+    device = names["devices"][-1]
+    ways = list(names["ways"](10, device))
+    assert ways[-4:] == ["compiled", "nn", "SGD", "Adam"]
+    arguments = names["ways"](10, device)["tensor"][1]
+    x, y, *initial = (part.cpu().double().numpy() for part in arguments)
+    layers = [(weight, None) for weight in initial]
+    _, gradients = loss_and_gradients(x, y, layers, [0, 1])
+    for way in [way for way in ways if "products" not in way]:
+        for rate in (0.0, 1e-3):
+            monkeypatch.setitem(names, "learning_rate", rate)
+            step, arguments = names["ways"](10, device)[way]
+            step(*arguments)
+            for old, new, (gradient, _) in zip(
+                initial, weights(arguments), gradients, strict=True
+            ):
+                # Adam's first step is as long as the rate.
+                update = np.sign(gradient) if way == "Adam" else gradient
+                near = 1e-4 * rate * abs(update).max()
+                np.testing.assert_allclose(old - new, rate * update, 0, near)
+
+
+def test_sixteen_times_the_width_is_256_times_the_work(script) -> None:
+    for H, N, D_in in ((100, 64, 1000), (1600, 512, 2000)):
+        x, y, w1, w2 = script.names["ways"](H, torch.device("cpu"))["numpy"][1]
+        assert (x.shape, y.shape) == ((N, D_in), (N, 10))
+        assert (w1.shape, w2.shape) == ((D_in, H), (H, 10))
+        assert N * D_in * H == 6_400_000 * (H / 100) ** 2
+
+
+def test_quick_from_the_command_line() -> None:
+    command = [sys.executable, "-W", "error", str(ROOT / COSTS), "--quick"]
+    run = subprocess.run(command, capture_output=True, encoding="utf-8")
+    assert (run.returncode, run.stderr) == (0, "")
+    versions, machine, *lines = run.stdout.splitlines()
+    assert torch.__version__ in versions and np.__version__ in versions
+    assert machine.startswith("threads 1  cpu ") and checked(lines, [10, 40])

@@ -1,0 +1,69 @@
+"""The autograd of our own, against numpy's lines and PyTorch's autograd."""
+
+import numpy as np
+import pytest
+import torch
+
+from build_readme import cut, read_lines
+from harness import ROOT, run
+
+SCRIPT = "further/own_autograd.py"
+
+
+@pytest.fixture(scope="module")
+def names() -> dict:
+    """What the script leaves."""
+    return run(SCRIPT).names
+
+
+def graph(a, b) -> list:
+    """Return all nodes of a graph in which a, b, c and d are used twice.
+
+    The paths from c and d to the loss differ in length, so that a wrong order
+    of the nodes shows.
+    """
+    c = (a @ b).relu()
+    d = c - c @ b
+    return [a, b, c, d, (d @ b - d - a).square().sum()]
+
+
+def test_prints_the_losses_of_the_numpy_script() -> None:
+    for seed in (0, 1):
+        own = run(SCRIPT, seed=seed)
+        by_hand = run("tensor/two_layer_net_numpy.py", seed=seed)
+        assert own.lines == by_hand.lines
+        for w in ("w1", "w2"):
+            assert np.array_equal(own.names[w].value, by_hand.names[w])
+
+
+def test_class_is_small() -> None:
+    code = cut(read_lines(ROOT, SCRIPT), SCRIPT, everything=True)
+    end = code.index("rng = np.random.default_rng(0)")
+    assert end - code.index("class Node:") < 50
+
+
+def test_nodes_used_twice_have_the_gradients_of_pytorch(names) -> None:
+    arrays = np.random.default_rng(5).standard_normal((2, 3, 3))
+    ours = graph(*map(names["Node"], arrays))
+    theirs = graph(*torch.tensor(arrays, requires_grad=True))
+    for tensor in theirs:
+        tensor.retain_grad()
+    for passes in (1, 2):  # PyTorch adds the two up, we start from 0.
+        ours[-1].backward()
+        theirs[-1].backward(retain_graph=True)
+        assert ours[-1].grad == 1
+        for node, tensor in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(node.value, tensor.detach())
+            np.testing.assert_allclose(passes * node.grad, tensor.grad)
+    nodes = []
+    ours[-1].append_to(nodes)
+    assert len(set(nodes)) == len(nodes) == 2 + 9  # Leaves and operations.
+    for place, node in enumerate(nodes):
+        assert (node in ours[:2]) == (node.parents == ())
+        assert all(parent in nodes[:place] for parent, _ in node.parents)
+
+
+def test_every_node_has_a_gradient_and_updates_record_nothing(names) -> None:
+    assert names["x"].grad.any() and names["y"].grad.any()
+    for w in (names["w1"], names["w2"]):
+        assert w.parents == () and type(w.value) is np.ndarray
