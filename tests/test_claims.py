@@ -2,48 +2,35 @@
 
 import re
 
-import pytest
+from claims import FIGURE, ROOT, UNTESTED, ledger, sentences, written
 
-import claims
-
-LEDGER, WRITTEN = claims.ledger(), claims.written()
-SENTENCES = {sentence for found in WRITTEN.values() for sentence in found}
+LEDGER = ledger()
+SENTENCES = {sentence for found in written().values() for sentence in found}
 HELD = {s for s, headings in LEDGER.items() if "::" in headings[0]}
 
 
-def test_every_quoted_sentence_stands_on_a_page_or_in_a_script() -> None:
-    gone = {s: where for s, where in LEDGER.items() if s not in SENTENCES}
+def test_ledger_quotes_what_is_written_and_all_of_it() -> None:
+    gone = LEDGER.keys() - SENTENCES
     assert not gone, "see that the test proves what the page now says"
-
-
-def test_every_sentence_is_quoted_questions_apart() -> None:
-    loose = SENTENCES - set(LEDGER)
-    assert not [s for s in loose if not s.endswith("?")], (
-        "quote it in tests/claims.txt, under the test that proves it"
-    )
+    new = {s for s in SENTENCES - LEDGER.keys() if not s.endswith("?")}
+    assert not new, "quote it in tests/claims.txt, under its proof"
 
 
 def test_headings_name_tests_that_exist() -> None:
-    for heading in {h for headings in LEDGER.values() for h in headings}:
+    for heading in set(sum(LEDGER.values(), [])):
         if "::" in heading:
             file, test = heading.split("::")
-            source = (claims.ROOT / "tests" / file).read_text("utf-8")
+            source = (ROOT / "tests" / file).read_text("utf-8")
             assert re.search(rf"^def {test}\(", source, re.MULTILINE), heading
 
 
-@pytest.mark.parametrize("name", WRITTEN)
-def test_every_figure_is_proved(name) -> None:
-    figures = [s for s in WRITTEN[name] if claims.FIGURE.search(s)]
-    assert not [s for s in figures if s not in HELD and not s.endswith("?")]
-
-
-def test_nearly_every_fact_is_proved() -> None:
-    untested = [s for s, why in LEDGER.items() if why == [claims.UNTESTED]]
+def test_every_figure_and_nearly_every_fact_is_proved() -> None:
+    assert not {s for s in LEDGER if FIGURE.search(s)} - HELD
+    untested = [s for s, why in LEDGER.items() if why == [UNTESTED]]
     assert len(HELD) > 9 * len(untested)
 
 
 def test_sentences_end_where_they_should() -> None:
     text = "One `a.b`. **Two.** Three (CUDA, ...) [here](x.md#y)!\nFour 1.5?"
     three = "Three (CUDA, ...) [here]!"
-    expected = ["One `a.b`.", "**Two.**", three, "Four 1.5?"]
-    assert claims.sentences(text) == expected
+    assert sentences(text) == ["One `a.b`.", "**Two.**", three, "Four 1.5?"]
