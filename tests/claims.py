@@ -7,10 +7,8 @@ targets of links apart, under the test that holds it or a reason why none does.
 """
 
 import ast
-import io
 import re
 import sys
-import tokenize
 from collections import defaultdict
 from pathlib import Path
 
@@ -22,7 +20,6 @@ from make_outputs import ROOT, SCRIPTS
 UNTESTED = "Facts that no test here can check"
 # A digit of its own: 1e-6 and 3.11, but neither w1 nor float32.
 FIGURE = re.compile(r"(?<![\w./])\d")
-BLOCK = re.compile(r"^( *)(```|~~~).*?^\1\2$", re.MULTILINE | re.DOTALL)
 
 
 def sentences(text: str) -> list[str]:
@@ -37,31 +34,30 @@ def sentences(text: str) -> list[str]:
 def page_sentences(name: str) -> list[str]:
     """Return the sentences of a page: prose, tables, captions, alt texts."""
     text = (ROOT / name).read_text("utf-8")
-    text = re.sub(r"^#.*", "", BLOCK.sub("\n", text), flags=re.MULTILINE)
-    text = re.sub(r'<img .*?alt="([^"]*)">', r"\n\n\1\n\n", text)
-    text = re.sub(r"</?b>", "", text)
-    text = re.sub(r"<[^>]*>", "\n\n", text)
-    text = re.sub(r"^\|[ |-]*$|^> \[!\w+\]|^> ", "", text, flags=re.MULTILINE)
-    # A row of a table and an item of a list are paragraphs of their own.
-    text = re.sub(r"^(?=\|)|^- ", "\n", text, flags=re.MULTILINE)
+    for pattern, new in (
+        (r"^( *)(```|~~~)[\s\S]*?^\1\2$", "\n"),
+        (r"^#.*", ""),
+        (r'<img .*?alt="([^"]*)">', r"\n\n\1\n\n"),
+        (r"</?b>", ""),
+        (r"<[^>]*>", "\n\n"),
+        (r"^\|[ |-]*$|^> \[!\w+\]|^> ", ""),
+        # A row of a table and an item of a list are paragraphs of their own.
+        (r"^(?=\|)|^- ", "\n"),
+    ):
+        text = re.sub(f"(?m){pattern}", new, text)
     return sum(map(sentences, re.split(r"\n\s*\n", text)), [])
 
 
 def script_sentences(name: str) -> list[str]:
     """Return the sentences of a script's docstrings and comments."""
     source = (ROOT / name).read_text("utf-8")
-    paragraphs, last = [], 0
+    paragraphs = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
             paragraphs += (ast.get_docstring(node) or "").split("\n\n")
     paragraphs = [p for p in paragraphs if not p.startswith("    ")]
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            text, row = token.string.removeprefix("#"), token.start[0]
-            if row == last + 1:
-                text = paragraphs.pop() + text
-            paragraphs.append(text)
-            last = row
+    for comment in re.findall(r"(?m)(?:^ *#.*\n)+|  #.*", source):
+        paragraphs.append(re.sub("(?m)^ *#", "", comment))
     return sum(map(sentences, paragraphs), [])
 
 
@@ -86,16 +82,12 @@ def ledger() -> dict[str, list[str]]:
 
 
 def main() -> None:
-    headings, total, facts, held = ledger(), 0, 0, 0
+    headings = ledger()
     for name, found in written().items():
         print(f"\n== {name}")
         for sentence in found:
             tests = headings.get(sentence, ["A question"])
             print(f"\n{sentence}", *tests, sep="\n    ")
-            total += 1
-            held += "::" in tests[0]
-            facts += "::" in tests[0] or tests == [UNTESTED]
-    print(f"\n{total} sentences, {facts} facts, {held} of them held by tests")
 
 
 if __name__ == "__main__":
