@@ -11,13 +11,17 @@ import build_readme
 from build_readme import BANNER, expand, main
 
 RAW, README = "README_raw.md", "README.md"
+SAME = 's = "# kept"\n\n\ndef f():\n    """F."""\n'
 # Written in Latin-1, so that each character here is a byte there.
 FILES = {
     RAW: "fine\n",
     README: "untouched\n",
     "a.txt": "\xef\xbb\xbf1\r\n\n2\x0c\r\n",
-    "a.py": '"""Doc."""\n\nx = 1  # One.\n',
-    "same.py": '"""Other words."""\nx = 1\n',
+    "a.py": "'''Two\n```\nlines.'''\n\n\nx = 1  # One.\n\n\n",
+    "b.py": '# First.\n\n"""D."""\nx = 1',
+    "c.py": 'def f(): "F."\n\n\n"None."',
+    "old.py": f'"""D."""\nz = 0\n\n# Why.\nx = 1  # 1\n{SAME}    return x\n',
+    "new.py": f"z = 0\ny = 2\n{SAME}    # How.\n    return y\n",
     "bad.py": "x = 1\nx = = 2\n",
     "ticks.py": 'x = """\n```\n"""\n',
     "open.md": "~~~\nx\n",
@@ -37,53 +41,35 @@ def tree(tmp_path) -> Path:
     return root
 
 
-def expanded(tree: Path, raw: str, **sources: str) -> str:
-    """Return what README.md gets; sources are c, for c.py, and the like."""
-    (tree / RAW).write_text(raw, newline="")
-    for name, source in sources.items():
-        (tree / f"{name}.py").write_text(source)
-    return expand(RAW, tree).removeprefix(f"{BANNER}\n\n")
-
-
 def fenced(line: str, language: str = "python") -> str:
     return f"```{language}\n{line}\n```\n"
 
 
-def test_text_without_directives_stays_as_it_is(tree) -> None:
-    # Misread one fence of these, and another seems never closed.
-    text = (
-        "# Title\n\n : not one, :INCLUDE a.py nor this\n    :INCLUDE b.py\n"
-        "````\n```\n````\n```python\n    ```\n```\n```a``` b\none"
-    )
-    assert expanded(tree, text) == f"{text}\n"
-
-
-def test_file_is_included_where_the_line_stands(tree) -> None:
-    text = expanded(tree, "0\r\n:INCLUDE a.txt\r\n:INCLUDE folder/b.txt\r\nc")
-    assert text == "0\n1\n\n2\x0c\nb\nc\n"
-
-
-@pytest.mark.parametrize(
-    ("source", "shown"),
-    [
-        ("'''Two\n```\nlines.'''\n\n\nx = 1\n\n\n", "x = 1"),
-        ('# First.\n\n"""D."""\nx = 1', "# First.\n\n\nx = 1"),
-        ('def f(): "F."\n\n\n"None."', 'def f(): "F."\n\n\n"None."'),
-    ],
+# Misread one fence of these, and another seems never closed.
+TEXT = (
+    "# Title\n\n : not one, :INCLUDE a.py nor this\n    :INCLUDE b.py\n"
+    "````\n```\n````\n```python\n    ```\n```\n```a``` b\none"
 )
-def test_module_docstring_alone_is_left_out(tree, source, shown) -> None:
-    text = expanded(tree, fenced(":INCLUDE c.py"), c=source)
-    assert text == fenced(shown)
+DIFF = (
+    "--- old.py\n+++ new.py\n@@ @@\n z = 0\n-x = 1\n+y = 2\n"
+    ' s = "# kept"\n def f():\n-    return x\n+    return y'
+)
+EXPANDED = {
+    "no directive": (TEXT, f"{TEXT}\n"),
+    "text": ("0\r\n:INCLUDE a.txt\r\nc", "0\n1\n\n2\x0c\nc\n"),
+    "no newline at the end": (":INCLUDE folder/b.txt\nc", "b\nc\n"),
+    "docstring": (fenced(":INCLUDE a.py"), fenced("x = 1  # One.")),
+    "late one": (fenced(":INCLUDE b.py"), fenced("# First.\n\n\nx = 1")),
+    "none": (fenced(":INCLUDE c.py"), fenced(FILES["c.py"])),
+    "diff": (fenced(":DIFF old.py new.py", "diff"), fenced(DIFF, "diff")),
+}
 
 
-def test_diff_shows_code_alone(tree) -> None:
-    same = 's = "# kept"\n\n\ndef f():\n    """{}"""\n'
-    old = f'"""Old."""\nimport a\n\n# Why.\nx = 1  # one\n{same}    return x\n'
-    new = f"import a\ny = 2\n{same}    # How.\n    return y\n"
-    assert expanded(tree, fenced(":DIFF c.py d.py", "diff"), c=old, d=new) == (
-        "```diff\n--- c.py\n+++ d.py\n@@ @@\n import a\n-x = 1\n+y = 2\n"
-        ' s = "# kept"\n def f():\n-    return x\n+    return y\n```\n'
-    )
+@pytest.mark.parametrize("case", EXPANDED)
+def test_directives_are_replaced_and_all_else_stays(tree, case) -> None:
+    raw, shown = EXPANDED[case]
+    (tree / RAW).write_text(raw, newline="")
+    assert expand(RAW, tree) == f"{BANNER}\n\n{shown}"
 
 
 ERRORS = {
@@ -99,8 +85,8 @@ ERRORS = {
     "fence open in a file": ("a\n:INCLUDE open.md\n", 2, "never closed"),
     "misspelt": (fenced("x\n:INCLDUE a.txt"), 3, "is unknown"),
     "source not UTF-8": ("a\nb\n\xff\n", 1, "line 3 is not UTF-8"),
-    "diff, same code": (fenced(":DIFF a.py same.py", "diff"), 2, "same code"),
-    "diff in no fence": (":DIFF a.py b.py\n", 1, "needs a diff fence"),
+    "diff, same code": (fenced(":DIFF a.py b.py", "diff"), 2, "same code"),
+    "diff in no fence": (":DIFF a.py c.py\n", 1, "needs a diff fence"),
 }
 
 
@@ -143,8 +129,7 @@ def test_check_shows_a_diff_and_the_way_out(tree, capsys, old) -> None:
 
 def test_readme_is_never_half_written(tree, monkeypatch) -> None:
     def fail(self, content):
-        with self.open("wb") as file:
-            file.write(content[:5])
+        self.write_text("half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", fail)

@@ -55,10 +55,8 @@ def test_main_page_shows_each_capture_once_and_says_what_is_the_same() -> None:
 
 
 def test_figure_shows_what_its_text_says() -> None:
-    code = (ROOT / "draw_figures.py").read_text("utf-8")
-    assert 'axes.set_yscale("log")' in code
-    drawn = [script for line in LINES for script in line.scripts]
-    assert sorted(drawn) == sorted(NINE)
+    assert 'set_yscale("log")' in (ROOT / "draw_figures.py").read_text("utf-8")
+    assert sorted(sum((line.scripts for line in LINES), [])) == sorted(NINE)
     for line in LINES:
         assert len({tuple(captured(s).lines) for s in line.scripts}) == 1
     losses = np.array([list(captured(s).losses.values()) for s in NINE])
@@ -75,9 +73,5 @@ def test_figure_shows_what_its_text_says() -> None:
     late = list(losses[8, 4:])
     assert late[0] == pytest.approx(0.5, rel=0.1)
     assert late not in (sorted(late), sorted(late, reverse=True))
-
-
-@pytest.mark.parametrize("theme", FIGURES)
-def test_figure_is_up_to_date(theme: str) -> None:
-    drawn = FIGURES[theme].read_text("utf-8")
-    assert f">{fingerprint()}<" in drawn, "run: make figures"
+    for path in FIGURES.values():
+        assert fingerprint() in path.read_text("utf-8"), "run: make figures"
