@@ -48,7 +48,7 @@ def fenced(line: str, language: str = "python") -> str:
 # Misread one fence of these, and another seems never closed.
 TEXT = (
     "# Title\n\n : not one, :INCLUDE a.py nor this\n    :INCLUDE b.py\n"
-    "````\n```\n````\n```python\n    ```\n```\n```a``` b\none"
+    "```python\n    ```\n```\n~~~~\n~~~\n~~~~\n```a``` b\none"
 )
 DIFF = (
     "--- old.py\n+++ new.py\n@@ @@\n z = 0\n-x = 1\n+y = 2\n"
