@@ -22,7 +22,7 @@ y = tf.random.normal((N, D_out))
 
 
 def linear(inputs, outputs):
-    """Return a weight and a bias, drawn from the range that nn.Linear has."""
+    """Return a weight and a bias, drawn like those of PyTorch's nn.Linear."""
     bound = inputs**-0.5
     weight = tf.random.uniform((inputs, outputs), -bound, bound)
     bias = tf.random.uniform((outputs,), -bound, bound)

@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from build_readme import pages
-from make_outputs import ROOT, SCRIPTS
+from make_outputs import COSTS, ROOT, SCRIPTS
 
 UNTESTED = "Facts that no test here can check"
 # A digit of its own: 1e-6 and 3.11, but neither w1 nor float32.
@@ -62,7 +62,8 @@ def written() -> dict[str, list[str]]:
     found = {page: page_sentences(page) for page in pages()}
     # test_faults.py holds the page of faults, entry by entry.
     del found["faults/README_raw.md"]
-    return found | {script: script_sentences(script) for script in SCRIPTS}
+    scripts = [*SCRIPTS, COSTS]
+    return found | {script: script_sentences(script) for script in scripts}
 
 
 def ledger() -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The script that measures: its ways do the same work, its table is whole."""
+"""further/costs.py: its ways do the same work, its table is whole."""
 
 import subprocess
 import sys

@@ -13,9 +13,11 @@ from test_readme import sections
 ON_CUDA = sorted(f"faults/{p.name}" for p in ROOT.glob("faults/*.cuda.diff"))
 FIXES = sorted(f"faults/{p.name}" for p in ROOT.glob("faults/*.fix.diff"))
 PAGE, MAIN = sections("faults/README_raw.md"), sections("README_raw.md")
-# Each section of both, by the link to it on the page of faults.
+FURTHER = sections("further/README_raw.md")
+# Each section of all three, by the link to it on the page of faults.
 TEXTS = {f"#{anchor}": text for anchor, text in PAGE.items()}
 TEXTS |= {f"../README.md#{anchor}": text for anchor, text in MAIN.items()}
+TEXTS |= {f"../further#{anchor}": text for anchor, text in FURTHER.items()}
 FAULT = re.compile(r"^:INCLUDE (faults/\w+(?:\.cuda)?\.diff)$", re.MULTILINE)
 SHOWN = {link: FAULT.findall(text) for link, text in TEXTS.items()}
 ROW = re.compile(r"^\| \[(.*)\]\((\S+)\) \| (.*) \| .* \|$", re.MULTILINE)

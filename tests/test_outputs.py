@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from draw_figures import FIGURES, LINES, fingerprint
+from draw_figures import LINES, X_LABELS, fingerprint
 from harness import ROOT, SCRIPTS, STEPS, Run, own_processes
-from make_outputs import ENVIRONMENT, FAULTS, NOTED, capture_path
+from make_outputs import COSTS, ENVIRONMENT, FAULTS, NOTED, capture_path
 
 RAW = (ROOT / "README_raw.md").read_text("utf-8")
 NINE = re.findall(r"^:INCLUDE (.*\.py)$", RAW, re.MULTILINE)
@@ -41,7 +41,8 @@ def test_script_still_prints_what_is_captured(script: str) -> None:
 def test_every_capture_has_its_source() -> None:
     assert ENVIRONMENT["CUDA_VISIBLE_DEVICES"] == ""
     captures = sorted((ROOT / "outputs").rglob("*.*"))
-    assert captures == sorted(capture_path(n) for n in SCRIPTS + FAULTS)
+    sources = [*SCRIPTS, COSTS, *FAULTS]
+    assert captures == sorted(capture_path(name) for name in sources)
 
 
 def test_main_page_shows_each_capture_once_and_says_what_is_the_same() -> None:
@@ -56,9 +57,9 @@ def test_main_page_shows_each_capture_once_and_says_what_is_the_same() -> None:
 
 def test_figure_shows_what_its_text_says() -> None:
     assert 'set_yscale("log")' in (ROOT / "draw_figures.py").read_text("utf-8")
-    assert sorted(sum((line.scripts for line in LINES), [])) == sorted(NINE)
-    for line in LINES:
-        assert len({tuple(captured(s).lines) for s in line.scripts}) == 1
+    assert sorted(sum(LINES.values(), [])) == sorted(NINE)
+    for scripts in LINES.values():
+        assert len({tuple(captured(s).lines) for s in scripts}) == 1
     losses = np.array([list(captured(s).losses.values()) for s in NINE])
     at = dict(zip(STEPS, losses.T, strict=True))
     without_nn, numpy, float32, with_nn = np.s_[:5, 0, 1:5, 5:8]
@@ -73,5 +74,10 @@ def test_figure_shows_what_its_text_says() -> None:
     late = list(losses[8, 4:])
     assert late[0] == pytest.approx(0.5, rel=0.1)
     assert late not in (sorted(late), sorted(late, reverse=True))
-    for path in FIGURES.values():
-        assert fingerprint() in path.read_text("utf-8"), "run: make figures"
+
+
+@pytest.mark.parametrize("name", X_LABELS)
+def test_figures_are_up_to_date(name: str) -> None:
+    for theme in ("light", "dark"):
+        svg = (ROOT / f"figures/{name}-{theme}.svg").read_text("utf-8")
+        assert fingerprint(name) in svg, "run: make figures"

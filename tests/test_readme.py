@@ -1,11 +1,13 @@
 """The pages are in step, their links lead somewhere, their commands exist."""
 
+import doctest
 import re
 
 import pytest
 
 import build_readme
 from harness import ROOT, SCRIPTS
+from make_outputs import COSTS, capture_path
 from test_outputs import NINE, RAW
 
 PAGES = [p.replace("README_raw", "README") for p in build_readme.pages()]
@@ -13,7 +15,7 @@ MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
 TARGETS = set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE))
 COMMANDS = {"pytest", "pip install numpy", "pip install -r requirements.txt"}
 COMMANDS |= {f"make {target}" for target in TARGETS}
-COMMANDS |= {f"python {script}" for script in SCRIPTS}
+COMMANDS |= {f"python {script}" for script in (*SCRIPTS, COSTS)}
 FENCED = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -57,10 +59,29 @@ def test_contents_name_each_section_and_what_it_has() -> None:
         assert f"\nimport {package}" in read(script)
         exercise = r"<b>Try it:</b> .*\n\n```diff\n:INCLUDE faults/.*\n```\n"
         assert len(re.findall(exercise, text)) == text.count("Try it") == 1
-        link = rf"\n\[{script}\]\({script}\),\stested\sin\s(\[[^:]*\)):\n"
-        (tested,) = re.findall(link, text)
-        for test in re.findall(r"\((.*?)\)", tested):
-            assert script in read(test)
+        check_tested(text, script, "")
+
+
+def check_tested(text: str, script: str, folder: str) -> None:
+    """Check that the tests which a page names beside a script are its own."""
+    path = script.removeprefix(folder)
+    link = rf"\n\[{script}\]\({path}\),\stested\sin\s(\[[^:]*\)):\n"
+    (tested,) = re.findall(link, text)
+    for test in re.findall(r"\((.*?)\)", tested):
+        assert script in read(folder + test)
+
+
+@pytest.mark.parametrize("script", sorted({*SCRIPTS, COSTS} - {*NINE}))
+def test_further_page_shows_script_output_and_change(script) -> None:
+    page = read("further/README_raw.md")
+    output = capture_path(script).relative_to(ROOT).as_posix()
+    for name in (script, output):
+        assert page.count(f"\n:INCLUDE {name}\n") == 1
+    compared = re.findall(rf"^:DIFF (\S+) {script}$", page, re.MULTILINE)
+    assert set(compared) <= set(NINE) and (len(compared) == 1) == (
+        script != COSTS
+    )
+    check_tested(page, script, "further/")
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -90,7 +111,18 @@ def test_no_line_of_code_runs_off_and_commands_exist(page) -> None:
         width = {"diff": 80, "text": 999}.get(language, 79)
         assert max(map(len, block.splitlines())) <= width
         if language == "sh":
-            assert {*re.sub(" *#.*", "", block).splitlines()} <= COMMANDS
+            lines = re.sub(r" *#.*|\\\n *", "", block).splitlines()
+            assert {
+                re.sub("torchrun.*(?= f)", "python", s) for s in lines
+            } <= COMMANDS
+        if language == "pycon":
+            session = doctest.DocTestParser().get_doctest(
+                block, {}, page, "", 0
+            )
+            results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(
+                session
+            )
+            assert results.attempted and not results.failed
 
 
 def test_makefile_help_names_every_target() -> None:
