@@ -5,118 +5,91 @@ import socket
 import subprocess
 import sys
 
-import numpy as np
-import pytest
 import torch
 
 from harness import ROOT, Run, run
 from test_outputs import captured, check_same
 
 SCRIPT = "further/distributed_net.py"
-SOURCE = (ROOT / SCRIPT).read_text("utf-8")
-# Runs a script in float64 and keeps its whole losses, share and parameters.
-# It leaves by _exit: DistributedDataParallel was seen to abort at exit.
-KEEP = """
-import os, runpy, sys, torch
+# To run it in float64 and keep its losses and final parameters. It leaves by
+# _exit: DistributedDataParallel was seen to abort at exit.
+HEAD = """
+import os, sys, torch
 torch.set_default_dtype(torch.float64)
 torch.accelerator.is_available = lambda: False
-losses, all_reduce = [], torch.distributed.all_reduce
-def note(tensor):
-    all_reduce(tensor)
-    if tensor.ndim == 0:
-        losses.append(tensor.item())
-torch.distributed.all_reduce = note
-names = runpy.run_path(sys.argv[1], run_name="__main__")
-assert not torch.distributed.is_initialized()
-kept = losses, len(names["x"]), [*names["model"].state_dict().values()]
-torch.save(kept, sys.argv[2] + str(names["rank"]))
+losses = []
+"""
+RANK_0 = "        if rank == 0:"
+NOTE = {RANK_0: f"        losses.append(whole_loss)\n{RANK_0}"}
+TAIL = """
+assert len(x) * world_size == N and not dist.is_initialized()
+kept = [torch.stack(losses), *model.state_dict().values()]
+torch.save(kept, sys.argv[1] + str(rank))
 os._exit(0)
 """
-TORCHRUN = "-m torch.distributed.run --local-addr localhost".split()
-TWO = [*TORCHRUN, "--nproc-per-node", "2"]
+TWO = "-m torch.distributed.run --local-addr localhost --nproc-per-node 2"
+LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
+ENVIRONMENT = os.environ | LOOPBACK | {"CUDA_VISIBLE_DEVICES": ""}
 
 
-def start(*arguments: str) -> subprocess.Popen:
-    """Start Python, its processes to meet on this machine alone."""
-    loopback = "lo0" if sys.platform == "darwin" else "lo"
-    hidden = {"CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": loopback}
-    return subprocess.Popen(
-        [sys.executable, "-W", "error", *arguments],
-        env={**os.environ, **hidden, "PYTHONWARNINGS": "error"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-    )
-
-
-def finish(*started: subprocess.Popen) -> list[tuple[str, str]]:
-    """Return stdout and stderr of processes that must all exit with 0."""
+def kept(folder, changes: dict, *commands: str) -> list[list[torch.Tensor]]:
+    """Run the script by each command at once; return what each rank kept."""
+    source = (ROOT / SCRIPT).read_text("utf-8")
+    for old, new in (NOTE | changes).items():
+        assert source.count(old) == 1
+        source = source.replace(old, new)
+    script, ranks = folder / "script.py", folder / "rank"
+    script.write_text(HEAD + source + TAIL, "utf-8")
+    started = [
+        subprocess.Popen(
+            [sys.executable, *command.split(), str(script), str(ranks)],
+            env=ENVIRONMENT,
+        )
+        for command in commands
+    ]
     try:
-        outputs = [process.communicate(timeout=100) for process in started]
+        codes = [process.wait(timeout=100) for process in started]
     finally:
         for process in started:
             process.terminate()  # torchrun takes its processes with it.
-    assert not any(process.returncode for process in started), outputs
-    return outputs
-
-
-def kept(folder, source: str, *commands: list[str]) -> list[tuple]:
-    """Run a source by each command at once; return what each rank kept."""
-    files = [str(folder / name) for name in ("keep.py", "script.py", "rank")]
-    (folder / "keep.py").write_text(KEEP)
-    (folder / "script.py").write_text(source)
-    finish(*(start(*command, *files) for command in commands))
+    assert not any(codes)
     return [torch.load(path) for path in sorted(folder.glob("rank?"))]
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> tuple:
-    """What one process keeps, with all examples."""
-    (one,) = kept(tmp_path_factory.mktemp("alone"), SOURCE, [])
-    return one
+def check_agree(ranks: list, count: int, alone: list[torch.Tensor]) -> None:
+    """Check what a number of processes kept with what one process did."""
+    assert len(ranks) == count
+    for rank in ranks:
+        torch.testing.assert_close(rank, alone, rtol=1e-9, atol=1e-9)
+        assert all(map(torch.equal, rank, ranks[0]))
 
 
-def check_agree(ranks: list[tuple], alone: tuple) -> None:
-    """Check each rank's share, and its losses and parameters, with one's."""
-    for losses, share, parameters in ranks:
-        assert share * len(ranks) == alone[1] == 64
-        np.testing.assert_allclose(losses, alone[0], rtol=1e-9)
-        for parameter, expected in zip(parameters, alone[2], strict=True):
-            np.testing.assert_allclose(parameter, expected, atol=1e-9)
-        assert all(map(torch.equal, parameters, ranks[0][2]))
-
-
-def test_two_and_four_processes_agree_with_one(alone, tmp_path) -> None:
-    check_agree(kept(tmp_path, SOURCE, TWO), alone)
+def test_two_and_four_processes_agree_with_one(tmp_path) -> None:
+    (alone,) = kept(tmp_path, {}, "")
+    check_agree(kept(tmp_path, {}, TWO), 2, alone)
     # The four are on two machines, each played by a torchrun of this one.
     with socket.create_server(("localhost", 0)) as server:
-        port = server.getsockname()[1]
-    meet = f"--nnodes 2 --rdzv-backend c10d --rdzv-endpoint localhost:{port}"
-    machine = [*TWO, *meet.split()]
-    ranks = kept(tmp_path, SOURCE, machine, machine)
-    assert len(ranks) == 4
-    check_agree(ranks, alone)
+        host = f"localhost:{server.getsockname()[1]}"
+    command = f"{TWO} --nnodes 2 --rdzv-backend c10d --rdzv-endpoint {host}"
+    check_agree(kept(tmp_path, {}, command, command), 4, alone)
 
 
-def test_ddp_takes_the_mean_and_copies_the_weights(alone, tmp_path) -> None:
-    wrap = "model = nn.parallel.DistributedDataParallel(model)\n"
-    changes = {
-        "model = nn.Seq": "torch.manual_seed(rank)\nmodel = nn.Seq",
+def test_ddp_takes_the_mean_and_copies_the_weights(tmp_path) -> None:
+    seeded = {"model = nn.S": "torch.manual_seed(rank + 1)\nmodel = nn.S"}
+    wrap = "model = nn.parallel.DistributedDataParallel(model)"
+    ddp = {
         "        dist.all_reduce(param.grad)": "        pass",
-        "learning_rate = 1e-4\n": f"learning_rate = 1e-4 * world_size\n{wrap}",
+        "learning_rate = 1e-4": f"learning_rate = 1e-4 * world_size\n{wrap}",
     }
-    source = SOURCE
-    for old, new in changes.items():
-        assert source.count(old) == 1
-        source = source.replace(old, new)
-    (tmp_path / "one").mkdir()
-    (one,) = kept(tmp_path / "one", source.replace(wrap, ""), [])
-    assert one[0] != alone[0]  # Seeded anew, it has other weights.
-    check_agree(kept(tmp_path, source, TWO), one)
+    (alone,) = kept(tmp_path, seeded, "")
+    check_agree(kept(tmp_path, seeded | ddp, TWO), 2, alone)
 
 
 def test_only_rank_0_prints() -> None:
-    ((stdout, _),) = finish(start(*TWO, str(ROOT / SCRIPT)))
+    command = [sys.executable, *TWO.split(), str(ROOT / SCRIPT)]
+    stdout = subprocess.check_output(
+        command, env=ENVIRONMENT, stderr=subprocess.DEVNULL, encoding="utf-8"
+    )
     lines, shown = stdout.splitlines(), captured(SCRIPT)
     check_same(Run(lines), shown)
     assert lines != shown.lines == run("nn/two_layer_net_nn.py").lines

@@ -18,21 +18,17 @@ FOUR = {
     "nn/two_layer_net_module.py": (Adam, 1e-4),
     "nn/dynamic_net.py": (GradientDescent, 1e-4, 0.9),
 }
-# Those of further/ that do the same, and how to note what layers they made.
+# Those of further/ that do the same.
 BY_HAND = ["further/own_autograd.py", "further/compiled_net.py"]
-PARAMS = "[param.numpy() for param in params]"
 WITH_LAYERS = FOUR | {
     "further/distributed_net.py": (GradientDescent, 1e-4),
     "further/keras_two_layer_net.py": (GradientDescent, 1e-4),
     "further/tf_dynamic_net.py": (GradientDescent, 1e-4, 0.9),
 }
-NOTES = {
-    "further/keras_two_layer_net.py": {
-        "optimizer = ": "initial = model.get_weights()\noptimizer = "
-    },
-    "further/tf_dynamic_net.py": {
-        "\nvelocities = ": f"\ninitial = {PARAMS}\nvelocities = "
-    },
+# What lists the parameters of those that have no PyTorch model.
+PARAMETERS = {
+    "further/keras_two_layer_net.py": "model.get_weights()",
+    "further/tf_dynamic_net.py": "[param.numpy() for param in params]",
 }
 
 
@@ -79,15 +75,17 @@ def test_five_scripts_follow_one_trajectory(
 def test_those_with_layers_follow_their_optimizers(script, device) -> None:
     if device == "cuda" and script not in PYTORCH_SCRIPTS:
         pytest.skip("CUDA is tested with PyTorch alone")
-    changes, (optimizer, *settings) = NOTES.get(script), WITH_LAYERS[script]
-    result = run(script, dtype="float64", device=device, changes=changes)
+    optimizer, *settings = WITH_LAYERS[script]
+    listed = PARAMETERS.get(script)
+    begin = (
+        {"\nfor t in": f"\ninitial = {listed}\nfor t in"} if listed else None
+    )
+    result = run(script, dtype="float64", device=device, changes=begin)
     names = result.names
     layers = [(weight.T, bias) for weight, bias in result.initial]
-    if changes:
+    if listed:
         layers = list(zip(*[iter(names["initial"])] * 2, strict=True))
-        model = names.get("model")
-        parameters = model.get_weights() if model else names["params"]
-        parameters = [to_array(part) for part in parameters]
+        parameters = eval(listed, names)
     else:
         parameters = [to_array(part).T for part in names["model"].parameters()]
     paths = [
@@ -96,7 +94,7 @@ def test_those_with_layers_follow_their_optimizers(script, device) -> None:
     ]
     x, y = to_array(names["x"]), to_array(names["y"])
     # In TensorFlow's graph, a layer that is not used has a gradient of 0.
-    idle = 0.0 if changes else None
+    idle = 0.0 if listed else None
     reference = train(x, y, layers, paths, optimizer(*settings), idle)
     check(result, reference, parameters)
     assert layers[0][0].shape == (1000, 100)

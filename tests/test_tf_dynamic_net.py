@@ -19,6 +19,11 @@ def test_one_trace_serves_all_four_depths(result) -> None:
     assert result.depths == {t: result.draws[t] for t in result.losses}
 
 
+def test_linear_draws_as_in_pytorch(result) -> None:
+    for part in result.names["linear"](1000, 100):
+        assert abs(part.numpy()).max() == pytest.approx(1000**-0.5, rel=0.1)
+
+
 def test_loop_is_an_operation_of_the_graph(result) -> None:
     graph = result.names["graph"]
     kinds = [op.type for op in graph.get_operations()]
