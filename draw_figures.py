@@ -44,7 +44,6 @@ LINES = {
     ],
     "dynamic net": ["nn/dynamic_net.py"],
 }
-WAYS = ["numpy", "tensor", "autograd", "nn", "SGD", "Adam", "compiled"]
 
 
 X_LABELS = {"losses": "step", "costs": "width H"}
@@ -76,18 +75,15 @@ def panels(figure: str) -> dict[str, dict[str, list[Curve]]]:
     if figure == "losses":
         curves = {name: list(map(losses, LINES[name])) for name in LINES}
         return {"loss, on a logarithmic axis": curves}
+    times, ratios = {}, {}
     rows = table(capture_path(COSTS).read_text("utf-8"))
-    columns = {key: list(zip(*rows[key], strict=True)) for key in rows}
-    autograd = {d: c for (d, way), c in columns.items() if way == "autograd"}
-    ways = {way: columns["cpu", way] for way in WAYS}
-    return {
-        "a step with autograd, in ms": {
-            d: [(c[0], c[2])] for d, c in autograd.items()
-        },
-        "ratio to the products, on the CPU": {
-            way: [(c[0], c[4])] for way, c in ways.items()
-        },
-    }
+    for (device, way), of_way in rows.items():
+        width, _, median, _, ratio = zip(*of_way, strict=True)
+        if way == "autograd":
+            times[device] = [(width, median)]
+        if device == "cpu" and "products" not in way:
+            ratios[way] = [(width, ratio)]
+    return {"a step with autograd, in ms": times, "ratio, on the CPU": ratios}
 
 
 def fingerprint(figure: str) -> str:

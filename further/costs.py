@@ -12,6 +12,7 @@ import argparse
 import os
 import platform
 import shutil
+import sysconfig
 import time
 from pathlib import Path
 
@@ -31,8 +32,9 @@ from torch.utils import benchmark
 parser = argparse.ArgumentParser()
 parser.add_argument("--quick", action="store_true", help="a short test run")
 quick = parser.parse_args().quick
-# Compile where there is a C++ compiler, and not where time is short.
-compiling = bool(shutil.which("g++")) and not quick
+# Compile where that can be done, and not where time is short.
+headers = Path(sysconfig.get_path("include"), "Python.h")
+compiling = bool(shutil.which("g++")) and headers.exists() and not quick
 
 # The CPU, and the accelerator (CUDA, MPS, ...) if there is one.
 devices = [torch.device("cpu")]
@@ -122,9 +124,9 @@ def optim_step(model, optimizer, x, y):
 def ways(H, device):
     """Return what to measure at a width: functions and their arguments."""
     # The tutorial's sizes at H = 100. Sixteen times the width goes with
-    # eight times the batch and twice the inputs.
+    # four times the batch and twice the inputs.
     growth = H / 100
-    N, D_in, D_out = round(64 * growth**0.75), round(1000 * growth**0.25), 10
+    N, D_in, D_out = round(64 * growth**0.5), round(1000 * growth**0.25), 10
 
     torch.manual_seed(0)
     x = torch.randn(N, D_in, device=device)
@@ -177,15 +179,15 @@ def measure(H, device):
 
         # Timer calls the step to warm up, and to find how many calls make a
         # block that is long against the reading of the clock. It then times
-        # blocks until their spread is below a tenth of their median, or time
-        # is up.
+        # blocks, four at least, until their spread is below a tenth of their
+        # median, or until time is up.
         timed = benchmark.Timer(
             "step(*arguments)",
             globals={"step": step, "arguments": arguments},
         ).adaptive_autorange(
             threshold=0.1,
             min_run_time=0.01 if quick else 0.5,
-            max_run_time=0.02 if quick else 3.0,
+            max_run_time=0.02 if quick else 4.0,
         )
         if name.endswith("products"):
             floor = timed.median
@@ -210,7 +212,7 @@ print("threads", torch.get_num_threads(), " cpu", cpu)
 if torch.cuda.is_available():
     print("cuda", torch.cuda.get_device_name())
 if not compiling:
-    print("without the compiled step: --quick, or no C++ compiler (g++)")
+    print("without the compiled step: --quick, no g++, or no Python headers")
 print("device  width  way              first ms  median ms    iqr ms  ratio")
 
 for device in devices:

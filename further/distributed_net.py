@@ -18,14 +18,15 @@ from torch import nn
 
 torch.manual_seed(0)
 device = torch.device("cpu")
-if torch.accelerator.is_available():
+# GPUs talk to each other through NCCL, which is there for NVIDIA's.
+if dist.is_nccl_available() and torch.accelerator.is_available():
     device = torch.accelerator.current_accelerator()
     # torchrun numbers the processes of a machine: each takes its own GPU.
     torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", 0)))
 
-# The processes meet, to talk through gloo on the CPU and NCCL on NVIDIA's
-# GPUs. torchrun has told each its rank, from 0 up, and where to find the
-# others. Without torchrun, this process is alone.
+# The processes meet, to talk through NCCL, or through gloo on the CPU.
+# torchrun has told each its rank, from 0 up, and where to find the others.
+# Without torchrun, this process is alone.
 backend = dist.get_default_backend_for_device(device)
 if dist.is_torchelastic_launched():
     dist.init_process_group(backend)

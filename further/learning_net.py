@@ -57,7 +57,7 @@ print(f"mean target  held-out {loss_fn(y_mean, y_held_out).item():.6e}")
 folder = tempfile.TemporaryDirectory()
 path = Path(folder.name) / "best.pt"
 
-# Twice the same training, but for the number of examples N.
+# Two nets of the same form, one after the other; N: number of examples.
 for N in (64, 10000):
     print(f"{N} examples")
     data = TensorDataset(x[:N], y[:N])

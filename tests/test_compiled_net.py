@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import make_outputs
-from harness import run
+from harness import Run, run
 
 SCRIPT = "further/compiled_net.py"
 # Operations that a compiler can fuse, and no gradients: one piece of C++.
@@ -32,10 +32,17 @@ def graphs_of(function, *calls, **options) -> list[list[torch.fx.Node]]:
         graphs.append(list(graph_module.graph.nodes))
         return graph_module
 
+    torch.compiler.reset()  # Else the graphs of an earlier call would do.
     compiled = torch.compile(function, backend=keep, **options)
     for arguments in calls:
         assert torch.equal(compiled(*arguments), function(*arguments))
     return graphs
+
+
+def compute_loss(result: Run) -> tuple:
+    """Return the function that a run compiled, and its arguments."""
+    arguments = [result.names[name] for name in ("x", "y", "w1", "w2")]
+    return result.names["compute_loss"].__wrapped__, arguments
 
 
 def test_losses_are_those_of_the_autograd_script() -> None:
@@ -50,8 +57,7 @@ def test_losses_are_those_of_the_autograd_script() -> None:
 
 def test_graph_holds_the_operations_of_the_function() -> None:
     result = run(SCRIPT)
-    arguments = [result.names[name] for name in ("x", "y", "w1", "w2")]
-    function = result.names["compute_loss"].__wrapped__
+    function, arguments = compute_loss(result)
     (nodes,) = graphs_of(function, arguments)
     assert result.lines[0].split()[1:] == [node.name for node in nodes]
     kinds = [node.op.partition("_")[0] for node in nodes]
@@ -64,12 +70,13 @@ def test_graph_holds_the_operations_of_the_function() -> None:
     assert other(*arguments) == "other"
 
 
-def test_depth_is_unrolled_into_a_graph_of_its_own() -> None:
+def test_depth_is_unrolled_into_a_graph_of_its_own_up_to_eight() -> None:
     names = run("nn/dynamic_net.py").names
-    calls = [(names["x"] + i, 1 + i % 4) for i in range(8)]
+    depths = [1, 2, 3, 4, 1, 2, 3, 4, *range(5, 12)]
+    calls = [(names["x"] + i, depth) for i, depth in enumerate(depths)]
     graphs = graphs_of(names["model"], *calls)
     relus = [sum("relu" in node.name for node in nodes) for nodes in graphs]
-    assert relus == [1, 2, 3, 4]
+    assert relus[:4] == [1, 2, 3, 4] and len(graphs) == 8
 
 
 def test_if_on_the_value_of_a_tensor_breaks_the_graph() -> None:
@@ -79,22 +86,40 @@ def test_if_on_the_value_of_a_tensor_breaks_the_graph() -> None:
     place = result.lines.index(third)
     around = [line.split()[1] for line in result.lines[place - 1 : place + 2]]
     assert (around[0], around[2]) == ("50", "100") and " mul " in third
-    names = result.names
-    arguments = [names[name] for name in ("x", "y", "w1", "w2")]
     with pytest.raises(RuntimeError, match="Data-dependent branching"):
-        graphs_of(names["compute_loss"].__wrapped__, arguments, fullgraph=True)
+        graphs_of(*compute_loss(result), fullgraph=True)
 
 
-def test_where_picks_in_one_graph_and_another_type_has_its_own() -> None:
+def test_where_picks_in_one_graph() -> None:
     def pick(v):
         return torch.where(v.sum() > 0, 3 * v, v - 1)
 
-    calls = [(torch.ones(1),), (-torch.ones(1),), (torch.ones(1).double(),)]
-    graphs = graphs_of(pick, *calls, fullgraph=True)
-    assert len(graphs) == 2
-    for nodes in graphs:
-        names = [node.name for node in nodes]
-        assert names[-5:] == ["gt", "mul", "sub", "where", "output"]
+    v = torch.ones(1)
+    (nodes,) = graphs_of(pick, [v], [-v], fullgraph=True)
+    names = [node.name for node in nodes]
+    assert names[-5:] == ["gt", "mul", "sub", "where", "output"]
+
+
+def test_what_is_caught_again() -> None:
+    def doubled(v, flag=True):
+        return 2 * v if flag else v.exp()
+
+    v = torch.ones(64)
+    calls = [
+        [v],
+        [v + 1],
+        [v.double()],
+        [v, False],
+        [v[:32]],
+        [v[:7]],
+        [v[:1]],
+    ]
+    counts = [
+        len(graphs_of(doubled, *calls[: i + 1])) for i in range(len(calls))
+    ]
+    assert counts == [1, 1, 2, 3, 4, 4, 5]
+    flags = graphs_of(doubled, [v], [v, False])
+    assert ["mul" in str(nodes) for nodes in flags] == [True, False]
 
 
 @pytest.mark.skipif(

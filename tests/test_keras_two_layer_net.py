@@ -71,6 +71,14 @@ def test_fit_makes_the_same_steps(result, monkeypatch) -> None:
     # Each epoch is set up anew, and its batches are of 32.
     assert fit()[1:] == (2, set_up / 6) and set_up > 0
     assert "val_loss" in fit(validation_split=0.5)[0]
+
+    # The mean of what a loss returns, here of a loss for each of 64 rows.
+    def rows(y, y_pred):
+        return result.names["keras"].ops.sum((y_pred - y) ** 2, axis=1)
+
+    model.set_weights(result.names["initial"])
+    model.compile("sgd", rows)
+    assert 64 * model.train_on_batch(x, y) == pytest.approx(expected[0])
     # The target comes first, and not that of the first example.
     model.compile("sgd", lambda y, y_pred: y[0, 0] + 0 * y_pred[0, 0])
     (first,) = fit(batch_size=64)[0]["loss"]

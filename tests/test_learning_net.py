@@ -30,7 +30,7 @@ def test_memorised_and_learned(seed: int) -> None:
     result = run(SCRIPT, seed=seed)
     (few, best), (many, _) = trainings(result)
     mean = float(result.lines[0].split()[-1])
-    assert few[499][0] < 1e-6 and few[499][1] > mean / 3
+    assert few[499][0] < 1e-6 and few[499][1] > 0.4 * mean
     assert many[499][1] < mean / 8
     assert 3 / 4 < many[499][1] / many[499][0] < 4 / 3
     assert best < 250 and few[best][1] < few[499][1]
@@ -91,7 +91,10 @@ def test_going_on_takes_the_state_of_the_optimizer(tmp_path) -> None:
     steps(model, optimizer)
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
     torch.save(state, tmp_path / "state.pt")
-    whole, state = steps(model, optimizer), torch.load(tmp_path / "state.pt")
+    whole, live = steps(model, optimizer), state["model"]
+    state = torch.load(tmp_path / "state.pt")
+    for name, tensor in live.items():  # The model's own, and gone on.
+        assert not torch.equal(tensor, state["model"][name])
     for load in (True, False):
         model.load_state_dict(state["model"])
         optimizer = torch.optim.Adam(model.parameters())

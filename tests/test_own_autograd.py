@@ -67,3 +67,14 @@ def test_every_node_has_a_gradient_and_updates_record_nothing(names) -> None:
     assert names["x"].grad.any() and names["y"].grad.any()
     for w in (names["w1"], names["w2"]):
         assert w.parents == () and type(w.value) is np.ndarray
+
+
+def test_change_in_place_makes_a_wrong_gradient(names) -> None:
+    gradients = []
+    for change in (0, 1):
+        a, b = (names["Node"](np.full((1, 1), size)) for size in (2.0, 3.0))
+        loss = (a @ b).square().sum()
+        a.value -= change
+        loss.backward()
+        gradients.append(b.grad.item())
+    assert gradients == [24, 12]

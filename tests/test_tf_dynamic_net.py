@@ -19,6 +19,12 @@ def test_one_trace_serves_all_four_depths(result) -> None:
     assert result.depths == {t: result.draws[t] for t in result.losses}
 
 
+def test_range_of_a_tensor_means_the_same() -> None:
+    changes = {"tf.range(depth - 1)": "range(depth - 1)"}
+    python_range = run("further/tf_dynamic_net.py", changes=changes)
+    assert python_range.lines == run("further/tf_dynamic_net.py").lines
+
+
 def test_linear_draws_as_in_pytorch(result) -> None:
     for part in result.names["linear"](1000, 100):
         assert abs(part.numpy()).max() == pytest.approx(1000**-0.5, rel=0.1)
