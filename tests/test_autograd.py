@@ -6,8 +6,7 @@ import weakref
 import pytest
 import torch
 
-from harness import EVERY_STEP, graph_functions, run
-from test_outputs import RAW
+from harness import EVERY_STEP, ROOT, graph_functions, run
 
 SCRIPT = "autograd/two_layer_net_autograd.py"
 
@@ -21,14 +20,12 @@ def test_graph_leads_from_the_loss_to_the_leaves_that_asked() -> None:
     script = run(SCRIPT).names
     graph = "Sum Pow Sub Mm Relu AccumulateGrad Mm AccumulateGrad"
     assert graph_functions(script["loss"]) == graph.split()
-    for name in ("h", "h_relu", "y_pred", "loss"):
-        assert script[name].grad_fn is not None and not script[name].is_leaf
     for name in ("w1", "w2"):
         assert script[name].is_leaf and script[name].requires_grad
         assert script[name].grad.shape == script[name].shape
     for name in ("x", "y"):
         assert script[name].grad is None and not script[name].requires_grad
-        assert abs(script[name].std() - 1) < 0.1
+    assert not script["h"].is_leaf
     assert (torch.ones(2) + 1).is_leaf  # A result, but not a recorded one.
 
 
@@ -42,13 +39,10 @@ def test_grad_is_none_before_backward_and_for_results(w) -> None:
         assert h.grad is None
 
 
-def test_gradients_add_up_until_they_are_cleared(w) -> None:
+def test_gradients_add_up(w) -> None:
     for backwards in (1, 2, 3):
         w.square().sum().backward()
         assert torch.equal(w.grad, backwards * 2 * w)
-    w.grad = None
-    w.square().sum().backward()
-    assert torch.equal(w.grad, 2 * w)
 
 
 def test_update_in_place_under_no_grad_keeps_the_leaf(w) -> None:
@@ -63,48 +57,42 @@ def test_update_in_place_under_no_grad_keeps_the_leaf(w) -> None:
 
 
 # What the page's table shows, and the warning that it speaks of.
-RAISED = re.findall(r"^\| `w1 .*`(\w+Error: .*)` \|$", RAW, re.MULTILINE)
-IN_PLACE, NONE_TYPE, NO_GRAD = RAISED
+IN_PLACE, NONE_TYPE, NO_GRAD = re.findall(
+    r"^\| `w1 .*`(\w+Error: .*)` \|$",
+    (ROOT / "README_raw.md").read_text("utf-8"),
+    re.MULTILINE,
+)
 NOT_A_LEAF = "UserWarning: The .grad attribute of a Tensor that is not a leaf"
-# The update of w1 outside no_grad, with that of w2 left inside.
-OUTSIDE = {
-    "with torch.no_grad():": "if True:",
-    "        w2 -= ": "    with torch.no_grad():\n        w2 -= ",
-}
+OUTSIDE = {"with torch.no_grad():": "if True:"}
 W1, W2 = ({f"{w} -= ": f"{w} = {w} - "} for w in ("w1", "w2"))
 
 
 @pytest.mark.parametrize(
-    ("changes", "steps", "noted"),
+    ("changes", "steps", "noted", "leaf", "asks"),
     [
-        (OUTSIDE, 1, [IN_PLACE]),
-        (OUTSIDE | W1, 2, [NOT_A_LEAF, NONE_TYPE]),
-        (W1 | W2, 2, [NO_GRAD]),
+        (OUTSIDE, 1, [IN_PLACE], True, True),
+        (OUTSIDE | W1 | W2, 2, [NOT_A_LEAF, NONE_TYPE], False, True),
+        (W1, 2, [NONE_TYPE], True, False),
+        (W1 | W2, 2, [NO_GRAD], True, False),
     ],
 )
-def test_wrong_update_raises(changes, steps, noted) -> None:
+def test_wrong_update_raises(changes, steps, noted, leaf, asks) -> None:
     result = run(SCRIPT, changes=EVERY_STEP | changes)
+    w1, w2 = result.names["w1"], result.names["w2"]
     assert len(result.losses) == steps
     for line, start in zip(result.noted, noted, strict=True):
         assert line.startswith(start)
-    assert result.names["w1"].is_leaf == (NOT_A_LEAF not in noted)
-
-
-def test_one_weight_assigned_under_no_grad() -> None:
-    result = run("faults/assigned_weight.diff", changes=EVERY_STEP)
-    w1, w2 = result.names["w1"], result.names["w2"]
-    assert list(result.losses) == [0, 1] and result.noted == [NONE_TYPE]
-    assert w1.is_leaf and not w1.requires_grad and w1.grad is None
-    assert w2.requires_grad and w2.grad is not None
+    assert (w1.is_leaf, w1.requires_grad) == (leaf, asks)
+    if changes == W1:  # As in faults/assigned_weight.diff.
+        assert w1.grad is None and w2.grad is not None
 
 
 def test_weight_moved_to_a_gpu_is_a_result_and_raises(device) -> None:
     assert not torch.ones(2, requires_grad=True).to("meta").is_leaf
     made = "H, device=device, requires_grad=True)"
     changes = {made: "H, requires_grad=True).to(device)"}
-    result = run(SCRIPT, changes=changes, device=device)
-    assert result.noted[-1:] == [NONE_TYPE] * (device != "cpu")
-    assert result.names["w1"].is_leaf == (device == "cpu")
+    noted = run(SCRIPT, changes=changes, device=device).noted
+    assert noted[-1:] == [NONE_TYPE] * (device != "cpu")
 
 
 def test_graph_is_freed_and_recorded_anew(w) -> None:
@@ -116,13 +104,10 @@ def test_graph_is_freed_and_recorded_anew(w) -> None:
 
 
 def test_kept_loss_keeps_its_graph(w) -> None:
-    def hook(*gradients):
-        """Held by the graph, and gone with it."""
-
-    loss, graph = w.square().sum(), weakref.ref(hook)
-    loss.grad_fn.register_hook(hook)
+    h = w.square()
+    loss, inside = h.square().sum(), weakref.ref(h)
     kept = [loss.item(), loss.detach().numpy().copy(), loss]
-    del loss, hook
-    assert graph() is not None
+    del loss, h
+    assert inside() is not None
     kept.pop()
-    assert graph() is None
+    assert inside() is None

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.autograd.gradcheck import GradcheckError
 
-from harness import ROOT, run
+from harness import graph_functions, run
 
 SCRIPT = "autograd/two_layer_net_custom_function.py"
 
@@ -32,46 +32,36 @@ def test_custom_relu_passes_gradcheck_away_from_0(script) -> None:
 
 def test_forgotten_mask_is_seen_by_gradcheck_and_not_by_the_losses() -> None:
     fault, first = "faults/no_mask.diff", {"range(500)": "range(1)"}
-    wrong, right = run(fault), run(SCRIPT)
-    assert wrong.losses[499] < right.losses[499] < 1e-9 * wrong.losses[0]
-    one, other = (run(s, changes=first).names for s in (fault, SCRIPT))
-    assert torch.equal(one["w2"].grad, other["w2"].grad)
-    assert not torch.allclose(one["w1"].grad, other["w1"].grad)
+    assert run(fault).losses[499] < run(SCRIPT).losses[499] < 1e-3
+    wrong, right = (run(s, changes=first).names for s in (fault, SCRIPT))
+    assert torch.equal(wrong["w2"].grad, right["w2"].grad)
+    assert not torch.allclose(wrong["w1"].grad, right["w1"].grad)
     h = torch.tensor([-1.0, 2.0], dtype=torch.float64, requires_grad=True)
     mismatch = "^Jacobian mismatch for output 0 with respect to input 0"
     with pytest.raises(GradcheckError, match=mismatch):
-        torch.autograd.gradcheck(wrong.names["MyReLU"].apply, h)
+        torch.autograd.gradcheck(wrong["MyReLU"].apply, h)
 
 
-def test_custom_relu_is_used_by_the_net(script) -> None:
-    assert issubclass(script.MyReLU, torch.autograd.Function)
-    assert type(script.h_relu.grad_fn).__name__ == "MyReLUBackward"
-    assert (ROOT / SCRIPT).read_text("utf-8").count(".apply(h)") == 1
-
-
-def test_autograd_calls_forward_and_backward_of_the_class(script, h) -> None:
-    relu, seen = script.MyReLU, []
-
-    class Spy(relu):
-        def __init__(self):
-            seen.append("an instance")
-
-        @staticmethod
-        def forward(h):
-            seen.append((2 * h).grad_fn)
-            return relu.forward(h)
-
-        @staticmethod
-        def backward(ctx, grad_output):
-            seen.append(grad_output)
-            return relu.backward(ctx, grad_output)
-
-    (Spy.apply(h) * torch.tensor([3.0, 4.0, 5.0])).sum().backward()
-    recorded, handed = seen
-    assert recorded is None and handed.tolist() == [3, 4, 5]
-    assert h.grad.tolist() == [0, 0, 5]
+def test_apply_puts_the_class_itself_into_the_graph(script) -> None:
+    graph = "Sum Pow Sub Mm MyReLUBackward AccumulateGrad Mm AccumulateGrad"
+    assert graph_functions(script.loss) == graph.split()
+    relu = "torch.relu(h)"
+    note = {f"return {relu}": f"print({relu}.grad_fn)\n        return {relu}"}
+    assert run(SCRIPT, changes=note).lines.count("None") == 500
+    # Making an instance warns, and no run of the script does.
+    with pytest.warns(DeprecationWarning, match="should not be instantiated"):
+        script.MyReLU()
     for name in ("forward", "setup_context", "backward"):
-        assert isinstance(vars(relu)[name], staticmethod)
+        assert isinstance(vars(script.MyReLU)[name], staticmethod)
+
+
+def test_backward_turns_one_gradient_into_another_as_torch_relu(script, h):
+    for relu in (script.MyReLU.apply, torch.relu):
+        output, backward = torch.func.vjp(relu, h)
+        assert output.tolist() == [0, 0, 2]
+        grad_output = torch.tensor([3.0, 4.0, 5.0])
+        assert backward(grad_output)[0].tolist() == [0, 0, 5]
+        assert grad_output.tolist() == [3, 4, 5]
 
 
 def test_context_takes_tensors_and_attributes_in_either_form(h) -> None:
@@ -91,10 +81,3 @@ def test_context_takes_tensors_and_attributes_in_either_form(h) -> None:
     assert h.grad.tolist() == [3, 0, 12]
     with pytest.raises(TypeError, match="can only save variables"):
         Power.apply(h, 3, "no Tensor")
-
-
-def test_custom_relu_has_gradient_0_at_0_like_torch_relu(script, h) -> None:
-    for relu in (script.MyReLU.apply, torch.relu):
-        output, backward = torch.func.vjp(relu, h)
-        assert output.tolist() == [0, 0, 2]
-        assert backward(torch.ones(3))[0].tolist() == [0, 0, 1]

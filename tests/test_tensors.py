@@ -30,11 +30,6 @@ def test_tensors_are_made_on_the_cpu_and_copied_elsewhere() -> None:
         assert tensor.device.type == product.device.type == device
 
 
-def test_one_operation_needs_its_tensors_on_one_device(cuda: str) -> None:
-    with pytest.raises(RuntimeError, match="same device"):
-        torch.ones(2, 2) @ torch.ones(2, 2, device=cuda)
-
-
 def test_tensors_are_float32_and_the_loss_has_no_dimensions() -> None:
     loss = run(SCRIPT).names["loss"]
     assert loss.shape == () and loss.dtype == torch.float32
@@ -42,10 +37,8 @@ def test_tensors_are_float32_and_the_loss_has_no_dimensions() -> None:
 
 
 def test_float32_beside_float64() -> None:
-    array, tensor = np.ones((2, 2)), torch.ones(2, 2)
-    assert (array.dtype, tensor.dtype) == (np.float64, torch.float32)
-    brought = torch.from_numpy(array)
-    assert brought.dtype == torch.float64
+    brought, tensor = torch.from_numpy(np.ones((2, 2))), torch.ones(2, 2)
+    assert (brought.dtype, tensor.dtype) == (torch.float64, torch.float32)
     with pytest.raises(RuntimeError, match="same dtype"):
         brought @ tensor
     assert (brought.float() @ tensor).dtype == torch.float32
@@ -53,12 +46,9 @@ def test_float32_beside_float64() -> None:
         assert digits - 1 < -np.log10(torch.finfo(dtype).eps) < digits
 
 
-def test_float32_loses_updates_and_ends_far_above_float64() -> None:
+def test_float32_loses_updates() -> None:
     lost = "(w1 - learning_rate * grad_w1 == w1) & (grad_w1 != 0)"
     note = f"    print(({lost}).double().mean().item())\n    w1 -= "
-    float32 = run(SCRIPT, changes={"    w1 -= ": note})
-    float64 = run("faults/float64.diff")
-    share = [float(line) for line in float32.lines if "step" not in line]
+    lines = run(SCRIPT, changes={"    w1 -= ": note}).lines
+    share = [float(line) for line in lines if "step" not in line]
     assert (share[350], share[499]) == pytest.approx((0.78, 0.95), abs=0.01)
-    assert float64.losses[499] < float32.losses[499] / 100
-    assert abs(float64.losses[0] / float32.losses[0] - 1) > 0.01
