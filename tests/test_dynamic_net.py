@@ -1,99 +1,57 @@
 """Control flow and weight sharing in the dynamic net."""
 
-import copy
-
 import numpy as np
 import pytest
 import torch
 
-from harness import EVERY_STEP, STEPS, Run, graph_functions, run
+from harness import EVERY_STEP, STEPS, graph_functions, run
 
 SCRIPT = "nn/dynamic_net.py"
 DEPTHS = [1, 2, 3, 4]
 
 
-@pytest.fixture(scope="module")
-def trained(device) -> Run:
-    """What the script leaves, trained in float64."""
-    return run(SCRIPT, dtype="float64", device=device)
+@pytest.fixture
+def result():
+    return run(SCRIPT)
 
 
 @pytest.fixture
-def names(trained) -> dict:
-    """A copy of what makes the loss, and of what trains the model."""
-    kept = ("x", "y", "model", "loss_fn", "optimizer")
-    return copy.deepcopy({name: trained.names[name] for name in kept})
-
-
-@pytest.fixture
-def loss_at(names):
-    """A function that returns the model's loss at a depth."""
-    x, y, model, loss_fn, _ = names.values()
+def loss_at(result):
+    """A function that returns the trained model's loss at a depth."""
+    names = (result.names[n] for n in ("x", "y", "model", "loss_fn"))
+    x, y, model, loss_fn = names
     return lambda depth: loss_fn(model(x, depth), y)
 
 
-def test_all_four_depths_occur(trained) -> None:
-    depths, counts = np.unique(trained.draws, return_counts=True)
+def test_all_four_depths_occur(result) -> None:
+    depths, counts = np.unique(result.draws, return_counts=True)
     assert depths.tolist() == DEPTHS and counts.min() > 90
-    assert trained.depths == {step: trained.draws[step] for step in STEPS}
+    assert result.depths == {step: result.draws[step] for step in STEPS}
 
 
-def test_graph_differs_from_depth_to_depth(names, loss_at) -> None:
-    uses = []
-    middle = names["model"].middle_linear
-    middle.register_forward_hook(lambda *_: uses.append(1))
+def test_graph_differs_from_depth_to_depth_and_shares_its_weights(
+    result, loss_at
+) -> None:
+    sizes = [param.numel() for param in result.names["model"].parameters()]
+    assert sizes == [100_000, 100, 10_000, 100, 1000, 10]
+    assert result.lines[0] == f"parameters {sum(sizes)}" == "parameters 111210"
     for depth in (*DEPTHS, 1):
-        uses.clear()
-        assert graph_functions(loss_at(depth)).count("Relu") == depth
-        assert len(uses) == depth - 1
+        functions = graph_functions(loss_at(depth))
+        assert functions.count("Relu") == functions.count("Addmm") - 1 == depth
+        # However often the middle layer is used, it has one weight and bias.
+        leaves = functions.count("AccumulateGrad")
+        assert leaves == (4 if depth == 1 else 6)
 
 
-def test_number_of_parameters_is_the_same_at_every_depth(trained) -> None:
-    assert trained.lines[0] == "parameters 111210"
-    layers = trained.names["model"].named_children()
-    assert {n: sum(p.numel() for p in m.parameters()) for n, m in layers} == {
-        "linear1": 1000 * 100 + 100,
-        "middle_linear": 100 * 100 + 100,
-        "linear2": 100 * 10 + 10,
-    }
+def test_layer_that_a_step_does_not_use_has_no_gradient(result) -> None:
+    assert result.draws[-2:] == [2, 1]
+    for name, param in result.names["model"].named_parameters():
+        assert (param.grad is None) == name.startswith("middle")
 
 
-@pytest.mark.parametrize("depth", DEPTHS[1:])
-def test_shared_gradient_is_the_sum_over_copies(names, loss_at, depth):
-    first, middle, last = names["model"].children()
-    copies = [copy.deepcopy(middle) for _ in range(depth - 1)]
-    h = torch.relu(first(names["x"]))
-    for layer in copies:
-        h = torch.relu(layer(h))
-    unshared = names["loss_fn"](last(h), names["y"])
-    assert torch.allclose(loss_at(depth), unshared, rtol=1e-12)
-    unshared.backward()
-    loss_at(depth).backward()
-    for shared, *parts in zip(
-        middle.parameters(), *(c.parameters() for c in copies), strict=True
-    ):
-        total = sum(part.grad for part in parts)
-        torch.testing.assert_close(shared.grad, total, rtol=1e-9, atol=1e-12)
-
-
-def test_step_of_depth_1_leaves_the_middle_layer_as_it_is(names, loss_at):
-    model, optimizer = names["model"], names["optimizer"]
-    middle = model.middle_linear
-    # Neither an old gradient nor momentum carries it on.
-    loss_at(3).backward()
-    velocity = optimizer.state[middle.weight]["momentum_buffer"]
-    before = copy.deepcopy(model.state_dict())
-    optimizer.zero_grad()
-    loss_at(1).backward()
-    optimizer.step()
-    assert velocity.any()
-    assert middle.weight.grad is None and middle.bias.grad is None
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, before[name]) == name.startswith("middle")
-
-
-def test_one_step_may_undo_another(names, loss_at) -> None:
-    sgd, losses = torch.optim.SGD(names["model"].parameters(), lr=1e-4), []
+def test_one_step_may_undo_another(result, loss_at) -> None:
+    model, losses = result.names["model"], []
+    sgd = torch.optim.SGD(model.parameters(), lr=1e-4)
     for depth in (*DEPTHS, 1):
         losses.append([loss_at(each).item() for each in DEPTHS])
         sgd.zero_grad()
@@ -131,8 +89,8 @@ def test_depth_makes_the_noise() -> None:
     assert worst.pop(drawn) > 3 * max(worst.values())
 
 
-def test_without_momentum_every_later_loss_is_higher() -> None:
-    shipped, without = run(SCRIPT), run("faults/no_momentum.diff")
-    assert shipped.depths == without.depths
-    for step, loss in shipped.losses.items():
+def test_without_momentum_every_later_loss_is_higher(result) -> None:
+    without = run("faults/no_momentum.diff")
+    assert result.depths == without.depths
+    for step, loss in result.losses.items():
         assert (without.losses[step] > loss) == (step > 0)
