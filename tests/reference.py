@@ -18,35 +18,25 @@ def loss_and_gradients(
 ) -> tuple[float, list[Layer]]:
     """Return the sum of squared errors, and its gradient for each layer.
 
-    A gradient has the shapes of its layer and is the sum over its uses. A
-    layer that is not used has the gradient (None, None).
+    A gradient is the sum over the uses of its layer, 0.0 where it has none.
     """
-    inputs = [x]
-    for place, index in enumerate(path):
+    inputs, output = [], x
+    for index in path:
         weight, bias = layers[index]
+        inputs.append(np.where(output > 0, output, 0) if inputs else x)
         output = np.tensordot(inputs[-1], weight, axes=(1, 0))
-        if bias is not None:
-            output = output + bias
-        if place < len(path) - 1:
-            output = np.where(output > 0, output, 0)
-        inputs.append(output)
-    error = inputs.pop() - y
+        output = output if bias is None else output + bias
+    error = output - y
 
-    gradients: list[Layer] = [(None, None)] * len(layers)
+    gradients = [(0.0, 0.0)] * len(layers)
     flow = 2 * error
-    for place in reversed(range(len(path))):
-        index = path[place]
-        weight, bias = layers[index]
-        of_weight = np.tensordot(inputs[place], flow, axes=(0, 0))
-        of_bias = None if bias is None else flow.sum(axis=0)
-        if gradients[index][0] is not None:
-            of_weight = of_weight + gradients[index][0]
-            if bias is not None:
-                of_bias = of_bias + gradients[index][1]
-        gradients[index] = of_weight, of_bias
+    for index, data in zip(reversed(path), reversed(inputs), strict=True):
+        of_weight, of_bias = gradients[index]
+        product = np.tensordot(data, flow, axes=(0, 0))
+        gradients[index] = of_weight + product, of_bias + flow.sum(axis=0)
         # What comes out of a ReLU is positive where it let its input pass.
-        flow = np.tensordot(flow, weight, axes=(1, 1))
-        flow = np.where(inputs[place] > 0, flow, 0)
+        flow = np.tensordot(flow, layers[index][0], axes=(1, 1))
+        flow = np.where(data > 0, flow, 0)
     return float((error**2).sum()), gradients
 
 
@@ -75,24 +65,17 @@ class Adam:
         self.moments: dict[tuple[int, int], tuple] = {}
 
     def __call__(self, key, parameter, gradient):
-        t, first, second = self.moments.get(key, (0, 0.0, 0.0))
-        t += 1
+        t, first, second = self.moments.get(key, (1, 0.0, 0.0))
         first = 0.9 * first + (1 - 0.9) * gradient
         second = 0.999 * second + (1 - 0.999) * gradient**2
-        self.moments[key] = t, first, second
-        first_unbiased = first / (1 - 0.9**t)
-        second_unbiased = second / (1 - 0.999**t)
-        step = first_unbiased / (np.sqrt(second_unbiased) + 1e-8)
+        self.moments[key] = t + 1, first, second
+        unbiased = first / (1 - 0.9**t), second / (1 - 0.999**t)
+        step = unbiased[0] / (np.sqrt(unbiased[1]) + 1e-8)
         return parameter - self.learning_rate * step
 
 
 def train(
-    x: np.ndarray,
-    y: np.ndarray,
-    layers: list[Layer],
-    paths: Iterable[Sequence[int]],
-    update: Callable,
-    idle: float | None = None,
+    x, y, layers: list[Layer], paths: Iterable, update: Callable, idle=None
 ) -> tuple[list[float], list[Layer]]:
     """Return the loss at each step, one a path, and the final layers.
 
@@ -102,9 +85,9 @@ def train(
     for path in paths:
         loss, gradients = loss_and_gradients(x, y, layers, path)
         losses.append(loss)
-        for i, gradient in enumerate(gradients):
-            for j, part in enumerate(gradient):
-                part = idle if part is None else part
-                if part is not None:
-                    layers[i][j] = update((i, j), layers[i][j], part)
+        for i, layer in enumerate(layers):
+            for j, part in enumerate(layer):
+                gradient = gradients[i][j] if i in path else idle
+                if part is not None and gradient is not None:
+                    layer[j] = update((i, j), part, gradient)
     return losses, layers
