@@ -3,8 +3,7 @@
     python make_outputs.py                    all of them
     python make_outputs.py faults/no_mask.diff nn/dynamic_net.py    these
 
-further/costs.py is run where it is named, and then alone on the machine, for
-what it prints are times.
+further/costs.py is run only if named; name it alone, as it takes times.
 
 A fault is a change of a few lines to a script, made on purpose: a file
 faults/NAME.diff. Its first line names the script. Hunks follow, each under a
@@ -26,26 +25,22 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-FOLDERS = ("tensor", "autograd", "nn", "further")
 COSTS = "further/costs.py"
 SCRIPTS = sorted(
-    path.relative_to(ROOT).as_posix()
-    for folder in FOLDERS
+    f"{folder}/{path.name}"
+    for folder in ("tensor", "autograd", "nn", "further")
     for path in (ROOT / folder).glob("*.py")
     if path != ROOT / COSTS
 )
-FAULTS = sorted(
-    path.relative_to(ROOT).as_posix()
-    for path in (ROOT / "faults").glob("*.diff")
-    if path.name.count(".") == 1
-)
-ENVIRONMENT = {
-    "CUDA_VISIBLE_DEVICES": "",
+DIFFS = [path.name for path in (ROOT / "faults").glob("*.diff")]
+FAULTS = sorted(f"faults/{name}" for name in DIFFS if name.count(".") == 1)
+SETTINGS = {
     "OMP_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
     "KERAS_BACKEND": "tensorflow",
 }
+ENVIRONMENT = {**SETTINGS, "CUDA_VISIBLE_DEVICES": ""}
 # No environment variable hides Apple's MPS.
 HIDE_MPS = """
 import runpy, sys, torch
@@ -66,27 +61,22 @@ def capture_path(name: str) -> Path:
 
 
 def faulty(name: str) -> tuple[str, str]:
-    """Return the script that a fault changes, and its source as changed.
-
-    Raises ValueError where a hunk does not fit in exactly one place.
-    """
+    """Return the script that a fault changes, and its source as changed."""
     head, *hunks = (ROOT / name).read_text("utf-8").split("@@ @@\n")
     script = head.removeprefix("--- ").strip()
-    source = (ROOT / script).read_text("utf-8")
+    source = "\n" + (ROOT / script).read_text("utf-8")
     for number, hunk in enumerate(hunks, start=1):
         lines = hunk.splitlines()
         old, new = (
-            "".join(f"{line[1:]}\n" for line in lines if line[:1] != sign)
+            "\n".join(["", *(x[1:] for x in lines if x[:1] != sign), ""])
             for sign in "+-"
         )
-        places = f"\n{source}".count(f"\n{old}")
-        if places != 1:
+        if (places := source.count(old)) != 1:
             raise ValueError(
-                f"{name}: hunk {number} fits {script} in {places} places; "
-                "write lines that stand there once"
+                f"{name}: hunk {number} fits {script} in {places} places"
             )
-        source = f"\n{source}".replace(f"\n{old}", f"\n{new}")[1:]
-    return script, source
+        source = source.replace(old, new)
+    return script, source[1:]
 
 
 def run(name: str, *options: str, **variables: str) -> tuple[int, str, str]:
@@ -125,10 +115,7 @@ def main() -> None:
     for name in sys.argv[1:] or [*SCRIPTS, *FAULTS]:
         if name not in [*SCRIPTS, COSTS, *FAULTS]:
             sys.exit(f"{name} is no script and no fault; name one of either")
-        try:
-            code, stdout, stderr = run(name)
-        except ValueError as error:
-            sys.exit(str(error))
+        code, stdout, stderr = run(name)
         if code and name not in FAULTS:
             sys.exit(f"{name} failed; mend it, then run again:\n{stderr}")
         path = capture_path(name)

@@ -1,14 +1,12 @@
 """The --device option, and one thread for everything that computes."""
 
 import os
-from collections.abc import Generator
+
+from make_outputs import SETTINGS
 
 # Before numpy, PyTorch or TensorFlow is imported: two threads can be far
-# slower than one for products this small. The scripts' processes inherit it.
-os.environ["OMP_NUM_THREADS"] = "1"
-os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
-os.environ["TF_NUM_INTEROP_THREADS"] = "1"
-os.environ["KERAS_BACKEND"] = "tensorflow"
+# slower than one for products this small.
+os.environ.update(SETTINGS)
 
 import numpy as np
 import pytest
@@ -28,14 +26,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     wanted = config.getoption("--device")
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise pytest.UsageError(
-            "--device cuda: PyTorch finds no CUDA device here; "
-            "check nvidia-smi, or leave the option out to test on the CPU"
-        )
+        raise pytest.UsageError("PyTorch finds no CUDA device here")
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator:
+def pytest_runtest_makereport(item: pytest.Item):
     """Show beside a failure the sentences that the test is to prove."""
     report = yield
     if report.failed:
@@ -48,19 +43,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator:
 @pytest.fixture(scope="session")
 def cuda(request: pytest.FixtureRequest) -> str:
     """The device "cuda"; skips the test where there is none."""
-    if request.config.getoption("--device") == "cpu":
-        pytest.skip("--device cpu: CUDA tests left out")
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device here")
+    left_out = request.config.getoption("--device") == "cpu"
+    if left_out or not torch.cuda.is_available():
+        pytest.skip("no CUDA device here, or left out by --device cpu")
     return "cuda"
 
 
 @pytest.fixture(scope="session", params=["cpu", "cuda"])
 def device(request: pytest.FixtureRequest) -> str:
     """Each device in turn: "cpu", then "cuda" where there is one."""
-    if request.param == "cuda":
-        return request.getfixturevalue("cuda")
-    return request.param
+    return "cpu" if request.param == "cpu" else request.getfixturevalue("cuda")
 
 
 @pytest.fixture(scope="session")
