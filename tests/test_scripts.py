@@ -1,7 +1,5 @@
 """Every script, run the way a learner runs it."""
 
-import ast
-import math
 import re
 import subprocess
 import sys
@@ -10,17 +8,8 @@ import pytest
 import torch
 
 import make_outputs
-from harness import (
-    PYTORCH_SCRIPTS,
-    ROOT,
-    SCRIPTS,
-    STEPS,
-    Run,
-    needed_fall,
-    own_processes,
-    run,
-    uses,
-)
+from harness import PYTORCH_SCRIPTS, check_trains, own_processes, run, uses
+from make_outputs import ROOT, SCRIPTS
 
 CHOICE = """\
 device = torch.device("cpu")
@@ -29,59 +18,33 @@ if torch.accelerator.is_available():
 """
 # absl's log lines, which TensorFlow writes on import whatever is set.
 TENSORFLOW_LOG = re.compile(
-    r"[IWE]\d{4} [\d:.]+ .*"
-    r"|\d{4}-\d\d-\d\d [\d:.]+: [IWE] .*"
+    r"[IWE]\d{4} [\d:.]+ .*|\d{4}-\d\d-\d\d [\d:.]+: [IWE] .*"
     r"|WARNING: All log messages before absl::InitializeLog.*"
     r"|To enable the following instructions: .*"
 )
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_exits_with_0_and_says_nothing_on_stderr(script: str) -> None:
-    for code, _, stderr in own_processes(script):
-        assert code == 0, stderr
+def test_says_nothing_on_stderr_and_prints_the_same_again(script) -> None:
+    assert f"\n    python {script}\n" in (ROOT / script).read_text("utf-8")
+    runs = own_processes(script)
+    for code, _, stderr in runs:
         lines = stderr.splitlines()
         if uses(script, "tensorflow", "keras"):
             lines = [s for s in lines if not TENSORFLOW_LOG.fullmatch(s)]
-        assert lines == []
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_prints_the_loss_every_50_steps_and_it_falls(script: str) -> None:
-    result = Run(own_processes(script)[0][1].splitlines())
-    assert list(result.losses) == STEPS
-    assert all(map(math.isfinite, result.losses.values()))
-    assert result.fall >= needed_fall(script)
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_two_runs_print_the_same(script: str) -> None:
-    (_, first, _), (_, second, _) = own_processes(script)
-    assert first == second
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_docstring_names_the_command_and_nothing_of_ours_is_imported(script):
-    source = (ROOT / script).read_text("utf-8")
-    docstring = ast.get_docstring(ast.parse(source)) or ""
-    assert f"    python {script}" in docstring.splitlines()
-    imported = re.findall(r"^ *(?:import|from) ([\w.]+)", source, re.MULTILINE)
-    ours = {path.stem for path in (*ROOT.iterdir(), *ROOT.glob("*/*.py"))}
-    assert imported and not {name.split(".")[0] for name in imported} & ours
+        assert (code, lines) == (0, [])
+    assert runs[0][1] == runs[1][1]
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_seed_reaches_the_threshold(script: str) -> None:
-    # Those that are slower, as they build a graph anew, take five.
+    # The script's own, 0, and others: fewer where a graph is built anew.
     few = script.startswith("further/") or uses(script, "tensorflow")
-    seeds = range(1, 6 if few else 21)
-    runs = [run(script, seed=seed) for seed in seeds]
+    runs = [run(script, seed=seed) for seed in range(6 if few else 21)]
     for result in runs:
-        assert list(result.losses) == STEPS
-        assert all(map(math.isfinite, result.losses.values()))
-        assert result.fall >= needed_fall(script)
+        check_trains(script, result)
     # The seeds reached the script.
-    assert len({result.losses[0] for result in runs}) == len(seeds)
+    assert len({result.losses[0] for result in runs}) == len(runs)
 
 
 def test_rounding_depends_on_the_order_and_is_built_on() -> None:
@@ -102,12 +65,12 @@ def test_device_cuda_fails_clearly_where_there_is_no_cuda() -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_script_needs_a_single_package(script: str) -> None:
-    packages = {"tensorflow": "/tf_", "keras": "keras", "torch": ""}
-    packages = {"numpy": r"_numpy.py|own_"} | packages
-    expected = next(p for p in packages if re.search(packages[p], script))
-    assert [p for p in packages if uses(script, p)] == [expected]
-    nine = [s for s in PYTORCH_SCRIPTS if not s.startswith("further/")]
-    assert len(nine) == 7
+    source = (ROOT / script).read_text("utf-8")
+    imported = re.findall(r"^ *(?:import|from) (\w+)", source, re.MULTILINE)
+    parts = {"numpy": "_numpy|own_", "tensorflow": "/tf_", "keras": "keras"}
+    expected = [p for p in parts if re.search(parts[p], script)] or ["torch"]
+    assert set(imported) - sys.stdlib_module_names == set(expected)
+    assert sum(not s.startswith("further/") for s in PYTORCH_SCRIPTS) == 7
 
 
 def test_pytorch_warns_without_numpy_and_trains_all_the_same(tmp_path) -> None:
@@ -122,11 +85,10 @@ def test_pytorch_warns_without_numpy_and_trains_all_the_same(tmp_path) -> None:
 def test_device_is_the_accelerator_if_there_is_one(script, monkeypatch):
     source, meta = (ROOT / script).read_text("utf-8"), torch.device("meta")
     assert source.count(CHOICE) == 1 and source.count("device = ") == 2
-    random = [line for line in source.splitlines() if "torch.randn(" in line]
-    assert random and all("device=device" in line for line in random)
-    accelerator = torch.accelerator
-    monkeypatch.setattr(accelerator, "is_available", lambda: True)
-    monkeypatch.setattr(accelerator, "current_accelerator", lambda: meta)
+    drawn = re.findall(r"torch\.randn\(.*", source)
+    assert drawn and all("device=device" in line for line in drawn)
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: meta)
     for code, device in ((CHOICE, meta), (CHOICE.split("if")[0], "cpu")):
         names = {"torch": torch}
         exec(code, names)
@@ -136,13 +98,7 @@ def test_device_is_the_accelerator_if_there_is_one(script, monkeypatch):
 @pytest.mark.parametrize("script", PYTORCH_SCRIPTS)
 def test_tensors_live_on_cuda(script: str, cuda: str) -> None:
     result = run(script, device=cuda)
-    names = result.names
-    model = names.get("model")
-    parameters = model.parameters() if model else [names["w1"], names["w2"]]
-    results = [names["x"], names["y"], names["loss"]]
-    for tensor in [*results, *parameters]:
-        assert tensor.device.type == "cuda"
-    on_cpu = run(script).losses.values()
-    assert not set(result.losses.values()) & set(on_cpu)
-    assert list(result.losses) == STEPS
-    assert result.fall >= needed_fall(script)
+    # A loss that is there was computed there, from weights that are there.
+    assert all(result.names[name].is_cuda for name in ("x", "y", "loss"))
+    assert set(result.losses.values()).isdisjoint(run(script).losses.values())
+    check_trains(script, result)
