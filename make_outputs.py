@@ -73,7 +73,8 @@ def faulty(name: str) -> tuple[str, str]:
         )
         if (places := source.count(old)) != 1:
             raise ValueError(
-                f"{name}: hunk {number} fits {script} in {places} places"
+                f"{name}: hunk {number} fits {script} in {places} places; "
+                "write lines that stand there once"
             )
         source = source.replace(old, new)
     return script, source[1:]
@@ -115,7 +116,10 @@ def main() -> None:
     for name in sys.argv[1:] or [*SCRIPTS, *FAULTS]:
         if name not in [*SCRIPTS, COSTS, *FAULTS]:
             sys.exit(f"{name} is no script and no fault; name one of either")
-        code, stdout, stderr = run(name)
+        try:
+            code, stdout, stderr = run(name)
+        except ValueError as error:
+            sys.exit(str(error))
         if code and name not in FAULTS:
             sys.exit(f"{name} failed; mend it, then run again:\n{stderr}")
         path = capture_path(name)

@@ -124,9 +124,9 @@ def optim_step(model, optimizer, x, y):
 def ways(H, device):
     """Return what to measure at a width: functions and their arguments."""
     # The tutorial's sizes at H = 100. Sixteen times the width goes with
-    # four times the batch and twice the inputs.
+    # eight times the batch and twice the inputs.
     growth = H / 100
-    N, D_in, D_out = round(64 * growth**0.5), round(1000 * growth**0.25), 10
+    N, D_in, D_out = round(64 * growth**0.75), round(1000 * growth**0.25), 10
 
     torch.manual_seed(0)
     x = torch.randn(N, D_in, device=device)

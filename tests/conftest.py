@@ -26,7 +26,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     wanted = config.getoption("--device")
     if wanted == "cuda" and not torch.cuda.is_available():
-        raise pytest.UsageError("PyTorch finds no CUDA device here")
+        raise pytest.UsageError(
+            "--device cuda: PyTorch finds no CUDA device here; "
+            "check nvidia-smi, or leave the option out to test on the CPU"
+        )
 
 
 @pytest.hookimpl(wrapper=True)

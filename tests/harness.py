@@ -190,6 +190,8 @@ def run(
         script, source = make_outputs.faulty(name)
     else:
         script, source = name, (ROOT / name).read_text("utf-8")
+    if device == "cuda" and not uses(script, "torch"):
+        pytest.skip("CUDA is tested with PyTorch alone")
     for old, new in (changes or {}).items():
         assert source.count(old) == 1, f"{old!r} is not once in {name}"
         source = source.replace(old, new)

@@ -9,7 +9,7 @@ import torch
 
 import draw_figures
 from harness import ROOT, Run, run
-from make_outputs import COSTS
+from make_outputs import COSTS, capture_path
 from reference import loss_and_gradients
 
 NUMPY = ["numpy products", "numpy"]
@@ -84,8 +84,8 @@ def test_every_way_makes_the_same_update(script, monkeypatch) -> None:
                 np.testing.assert_allclose(old - new, rate * update, 0, near)
 
 
-def test_sixteen_times_the_width_has_four_times_the_batch(script) -> None:
-    for H, N, D_in in ((100, 64, 1000), (1600, 256, 2000)):
+def test_sixteen_times_the_width_has_eight_times_the_batch(script) -> None:
+    for H, N, D_in in ((100, 64, 1000), (1600, 512, 2000)):
         x, y, w1, w2 = script.names["ways"](H, torch.device("cpu"))["numpy"][1]
         assert (x.shape, y.shape) == ((N, D_in), (N, 10))
         assert (w1.shape, w2.shape) == ((D_in, H), (H, 10))
@@ -98,3 +98,18 @@ def test_quick_from_the_command_line() -> None:
     versions, machine, *lines = run.stdout.splitlines()
     assert torch.__version__ in versions and np.__version__ in versions
     assert machine.startswith("threads 1  cpu ") and checked(lines, [10, 40])
+
+
+def test_captured_table_and_figure_show_what_the_page_says() -> None:
+    lines = capture_path(COSTS).read_text("utf-8").splitlines()
+    rows = checked(lines, [100, 1000, 4000])
+    ways = {way: np.array(row).T for (_, way), row in rows.items()}
+    assert {*ways} == {*NUMPY, *TORCH, "compiled"}
+    small, _, large = np.array([way[4] for way in ways.values()]).T
+    assert max(small) == ways["Adam"][4, 0] > 1.5
+    assert ways["autograd"][4, 0] > 1.2 and max(large) < 1.25
+    _, first, compiled, *_ = ways["compiled"]
+    assert first[0] > 10_000 * compiled[0]
+    assert all(compiled > 0.9 * ways["autograd"][2])
+    (time,) = draw_figures.panels("costs")["a step with autograd, in ms"]
+    assert time == "cpu"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from harness import PYTORCH_SCRIPTS, SCRIPTS, STEPS, Run, run
+from harness import SCRIPTS, STEPS, Run, run
 from reference import Adam, GradientDescent, train
 
 FIVE = [s for s in SCRIPTS if s.startswith(("tensor/", "autograd/"))]
@@ -64,8 +64,6 @@ def check(result: Run, reference, parameters) -> None:
 def test_five_scripts_follow_one_trajectory(
     script, device, numbers, trajectory
 ):
-    if device == "cuda" and script not in PYTORCH_SCRIPTS:
-        pytest.skip("CUDA is tested with PyTorch alone")
     result = run(script, numbers=numbers, dtype="float64", device=device)
     weights = [to_array(result.names[name]) for name in ("w1", "w2")]
     check(result, trajectory, weights)
@@ -73,21 +71,18 @@ def test_five_scripts_follow_one_trajectory(
 
 @pytest.mark.parametrize("script", WITH_LAYERS)
 def test_those_with_layers_follow_their_optimizers(script, device) -> None:
-    if device == "cuda" and script not in PYTORCH_SCRIPTS:
-        pytest.skip("CUDA is tested with PyTorch alone")
     optimizer, *settings = WITH_LAYERS[script]
-    listed = PARAMETERS.get(script)
-    begin = (
-        {"\nfor t in": f"\ninitial = {listed}\nfor t in"} if listed else None
-    )
-    result = run(script, dtype="float64", device=device, changes=begin)
-    names = result.names
-    layers = [(weight.T, bias) for weight, bias in result.initial]
+    listed, changes = PARAMETERS.get(script), {}
     if listed:
-        layers = list(zip(*[iter(names["initial"])] * 2, strict=True))
-        parameters = eval(listed, names)
+        changes["\nfor t in"] = f"\ninitial = {listed}\nfor t in"
+    result = run(script, dtype="float64", device=device, changes=changes)
+    names = result.names
+    if listed:
+        parts, final = names["initial"], eval(listed, names)
+        layers = list(zip(parts[::2], parts[1::2], strict=True))
     else:
-        parameters = [to_array(part).T for part in names["model"].parameters()]
+        final = [to_array(part).T for part in names["model"].parameters()]
+        layers = [(weight.T, bias) for weight, bias in result.initial]
     paths = [
         [0, *[1] * (depth - 1), len(layers) - 1]
         for depth in (result.draws if result.depths else [1] * 500)
@@ -96,7 +91,7 @@ def test_those_with_layers_follow_their_optimizers(script, device) -> None:
     # In TensorFlow's graph, a layer that is not used has a gradient of 0.
     idle = 0.0 if listed else None
     reference = train(x, y, layers, paths, optimizer(*settings), idle)
-    check(result, reference, parameters)
+    check(result, reference, final)
     assert layers[0][0].shape == (1000, 100)
 
 

@@ -78,9 +78,11 @@ def test_further_page_shows_script_output_and_change(script) -> None:
     for name in (script, output):
         assert page.count(f"\n:INCLUDE {name}\n") == 1
     compared = re.findall(rf"^:DIFF (\S+) {script}$", page, re.MULTILINE)
-    assert set(compared) <= set(NINE) and (len(compared) == 1) == (
-        script != COSTS
-    )
+    assert [name in NINE for name in compared] == [True] * (script != COSTS)
+    name = script.removeprefix("further/")
+    (needs,) = re.findall(rf"\[{name}\]\({name}\) \| (.*?) \|", page)
+    for package in needs.split(", "):
+        assert f"\nimport {package}" in read(script)
     check_tested(page, script, "further/")
 
 
@@ -111,18 +113,21 @@ def test_no_line_of_code_runs_off_and_commands_exist(page) -> None:
         width = {"diff": 80, "text": 999}.get(language, 79)
         assert max(map(len, block.splitlines())) <= width
         if language == "sh":
-            lines = re.sub(r" *#.*|\\\n *", "", block).splitlines()
-            assert {
-                re.sub("torchrun.*(?= f)", "python", s) for s in lines
-            } <= COMMANDS
-        if language == "pycon":
-            session = doctest.DocTestParser().get_doctest(
-                block, {}, page, "", 0
-            )
-            results = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(
-                session
-            )
-            assert results.attempted and not results.failed
+            block = re.sub(r" *#.*|\\\n *", "", block)
+            block = re.sub("torchrun .*(?= further)", "python", block)
+            assert {*block.splitlines()} <= COMMANDS
+
+
+def test_sessions_print_what_they_show() -> None:
+    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner
+    for page in PAGES:
+        for language, block in FENCED.findall(read(page)):
+            if language == "pycon":
+                session = parser.get_doctest(block, {}, page, page, 0)
+                failed, tried = runner(optionflags=doctest.ELLIPSIS).run(
+                    session
+                )
+                assert tried and not failed
 
 
 def test_makefile_help_names_every_target() -> None:
