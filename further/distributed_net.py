@@ -17,8 +17,8 @@ import torch.distributed as dist
 from torch import nn
 
 torch.manual_seed(0)
-device = torch.device("cpu")
 # GPUs talk to each other through NCCL, which is there for NVIDIA's.
+device = torch.device("cpu")
 if dist.is_nccl_available() and torch.accelerator.is_available():
     device = torch.accelerator.current_accelerator()
     # torchrun numbers the processes of a machine: each takes its own GPU.
