@@ -38,15 +38,10 @@ LINES = {
     ],
     "TensorFlow": ["autograd/tf_two_layer_net.py"],
     "nn": ["nn/two_layer_net_nn.py"],
-    "optim, module": [
-        "nn/two_layer_net_optim.py",
-        "nn/two_layer_net_module.py",
-    ],
+    "optim, module": [f"nn/two_layer_net_{n}.py" for n in ("optim", "module")],
     "dynamic net": ["nn/dynamic_net.py"],
 }
-
-
-X_LABELS = {"losses": "step", "costs": "width H"}
+FIGURES = ("losses", "costs")
 Curve = tuple[list[float], list[float]]
 
 
@@ -62,7 +57,7 @@ def table(text: str) -> dict[tuple[str, str], list[list[float]]]:
 
     A row is the width, then first call, median, spread and ratio.
     """
-    rows: dict[tuple[str, str], list[list[float]]] = {}
+    rows: dict = {}
     for line in text.partition("\ndevice ")[2].splitlines()[1:]:
         device, width, *way, first, median, iqr, ratio = line.split()
         row = [float(cell) for cell in (width, first, median, iqr, ratio)]
@@ -87,11 +82,7 @@ def panels(figure: str) -> dict[str, dict[str, list[Curve]]]:
 
 
 def fingerprint(figure: str) -> str:
-    """Return a digest of all that a figure is made from.
-
-    The figure carries it, so that a test without matplotlib sees whether it
-    is up to date.
-    """
+    """Return a digest of all that a figure is made from, for it to carry."""
     name = Path(__file__).name
     code = cut(read_lines(ROOT, name), name, everything=True)
     return hashlib.sha256(repr((panels(figure), code)).encode()).hexdigest()
@@ -109,7 +100,8 @@ def draw_panel(axes: Any, theme: str, curves: dict[str, list[Curve]]) -> None:
         ends.append((y[-1], label, color))
     if max(values) > 100 * min(values):
         axes.set_yscale("log")
-    if x[0] > 0:
+    axes.set_xlabel("width H" if x[0] else "step", color=ink)
+    if x[0]:
         axes.set_xscale("log")
         axes.set_xticks(x, [f"{width:.0f}" for width in x])
     axes.minorticks_off()
@@ -141,7 +133,6 @@ def draw(figure: str, theme: str) -> None:
     )
     for axes, (title, curves) in zip(row, shown.items(), strict=True):
         axes.set_title(title, color=INK[theme][0], fontsize=12)
-        axes.set_xlabel(X_LABELS[figure], color=INK[theme][0])
         draw_panel(axes, theme, curves)
     description = {"Date": None, "Description": fingerprint(figure)}
     path = ROOT / "figures" / f"{figure}-{theme}.svg"
@@ -150,6 +141,6 @@ def draw(figure: str, theme: str) -> None:
 
 
 if __name__ == "__main__":
-    for figure in X_LABELS:
+    for figure in FIGURES:
         for theme in INK:
             draw(figure, theme)

@@ -80,11 +80,11 @@ def faulty(name: str) -> tuple[str, str]:
     return script, source[1:]
 
 
-def run(name: str, *options: str, **variables: str) -> tuple[int, str, str]:
+def run(name: str | Path, *options: str, **variables: str):
     """Run a script or a fault in a process and a folder of its own.
 
     Takes options of Python and environment variables beside ENVIRONMENT;
-    returns exit code, standard output and standard error.
+    returns exit code, standard output and standard error, (int, str, str).
     """
     with tempfile.TemporaryDirectory() as folder:
         path = ROOT / name

@@ -79,11 +79,14 @@ def ledger() -> dict[str, list[str]]:
 
 def main() -> None:
     headings = ledger()
+    held = sum("::" in each[0] for each in headings.values())
     for name, found in written().items():
         print(f"\n== {name}")
         for sentence in found:
             tests = headings.get(sentence, ["A question"])
             print(f"\n{sentence}", *tests, sep="\n    ")
+    facts = held + sum(each == [UNTESTED] for each in headings.values())
+    print(f"\n{len(headings)} sentences, {facts} facts, {held} held by tests")
 
 
 if __name__ == "__main__":

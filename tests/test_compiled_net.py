@@ -65,9 +65,6 @@ def test_graph_holds_the_operations_of_the_function() -> None:
     operations = ["matmul", "relu", "matmul", "sub", "square", "sum"]
     for node, operation in zip(nodes[4:-1], operations, strict=True):
         assert operation in str(node.target)
-    # What the backend returns is called in place of the function.
-    other = torch.compile(function, backend=lambda *_: lambda *_: ("other",))
-    assert other(*arguments) == "other"
 
 
 def test_depth_is_unrolled_into_a_graph_of_its_own_up_to_eight() -> None:
@@ -120,7 +117,7 @@ def test_default_backend_builds_one_loop_in_cpp(tmp_path) -> None:
     script = tmp_path / "script.py"
     script.write_text(DEFAULT_BACKEND)
     code, stdout, stderr = make_outputs.run(
-        str(script),
+        script,
         TORCHINDUCTOR_CACHE_DIR=str(tmp_path),
         # Without what makes a second build or the code faster: half the time.
         TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS="0",

@@ -3,31 +3,26 @@
 import pytest
 
 import make_outputs
-from harness import EVERY_STEP, ROOT, Run, import_tensorflow, run
+from harness import EVERY_STEP, ROOT, Run, run
 
 SCRIPT = "further/keras_two_layer_net.py"
-NOTE = {
-    "optimizer = ": "initial = model.get_weights()\noptimizer = ",
-    "    return keras.ops": "    print('called')\n    return keras.ops",
-}
+CALLED = "    return keras.ops", "    print('called')\n    return keras.ops"
+INITIAL = {"optimizer = ": "initial = model.get_weights()\noptimizer = "}
 
 
 @pytest.fixture
 def result() -> Run:
-    return run(SCRIPT, changes=NOTE | EVERY_STEP)
+    return run(SCRIPT, changes=EVERY_STEP | INITIAL | dict([CALLED]))
 
 
 def test_step_is_traced_on_tensorflow_and_called_on_pytorch(result, tmp_path):
     assert result.lines.count("called") == 1
-    source = (ROOT / SCRIPT).read_text("utf-8")
-    for old, new in NOTE.items():
-        source = source.replace(old, new)
-    script = tmp_path / "script.py"
-    script.write_text(source, "utf-8")
+    source = (ROOT / SCRIPT).read_text("utf-8").replace(*CALLED)
+    (tmp_path / "script.py").write_text(source, "utf-8")
     missing = "raise ModuleNotFoundError('tensorflow')"
     (tmp_path / "tensorflow.py").write_text(missing)
     on_torch = {"KERAS_BACKEND": "torch", "PYTHONPATH": str(tmp_path)}
-    code, stdout, _ = make_outputs.run(str(script), **on_torch)
+    code, stdout, _ = make_outputs.run(tmp_path / "script.py", **on_torch)
     # It is called once more, to learn the shapes.
     assert code == 0 and stdout.count("called\n") == 501
 
@@ -42,44 +37,30 @@ def test_dense_draws_from_a_wider_range_than_linear(result) -> None:
     assert result.losses[0] > 2 * run("nn/two_layer_net_nn.py").losses[0]
 
 
-def test_mean_squared_error_sums_a_tenth_of_our_loss(result) -> None:
-    y, loss_fn = result.names["y"], result.names["loss_fn"]
+def test_what_keras_makes_of_a_loss(result) -> None:
+    model, x, y, loss_fn = map(
+        result.names.get, ("model", "x", "y", "loss_fn")
+    )
     keras = result.names["keras"]
     mean = keras.losses.MeanSquaredError(reduction="sum")
     losses = [float(function(y, 0 * y)) for function in (loss_fn, mean)]
     assert losses[0] == pytest.approx(10 * losses[1], rel=1e-5)
+    # The target comes first. A loss for each of 64 rows: it takes their mean.
+    model.compile("sgd", lambda y, y_pred: y[:, 0] + 0 * y_pred[:, 0])
+    expected = y.numpy()[:, 0].mean()
+    assert model.train_on_batch(x, y) == pytest.approx(expected, rel=1e-3)
 
 
-def test_fit_makes_the_same_steps(result, monkeypatch) -> None:
-    data, begun = import_tensorflow().data.Dataset, []
-    start = data.__iter__
-    monkeypatch.setattr(
-        data, "__iter__", lambda d: begun.append(d) or start(d)
-    )
-    model, x, y = (result.names[name] for name in ("model", "x", "y"))
-
-    def fit(**options):
-        begun.clear()
-        steps = int(model.optimizer.iterations)
-        history = model.fit(x, y, verbose=0, **options).history
-        return history, int(model.optimizer.iterations) - steps, len(begun)
-
+def test_fit_makes_the_same_steps(result) -> None:
+    model, x, y = map(result.names.get, ("model", "x", "y"))
     model.set_weights(result.names["initial"])
-    losses, steps, set_up = fit(batch_size=64, epochs=6)
+    losses = model.fit(x, y, batch_size=64, epochs=6, verbose=0).history
     expected = [result.losses[step] for step in range(6)]
-    assert losses["loss"] == pytest.approx(expected, rel=1e-3) and steps == 6
-    # Each epoch is set up anew, and its batches are of 32.
-    assert fit()[1:] == (2, set_up / 6) and set_up > 0
-    assert "val_loss" in fit(validation_split=0.5)[0]
-
-    # The mean of what a loss returns, here of a loss for each of 64 rows.
-    def rows(y, y_pred):
-        return result.names["keras"].ops.sum((y_pred - y) ** 2, axis=1)
-
-    model.set_weights(result.names["initial"])
-    model.compile("sgd", rows)
-    assert 64 * model.train_on_batch(x, y) == pytest.approx(expected[0])
-    # The target comes first, and not that of the first example.
+    assert losses["loss"] == pytest.approx(expected, rel=1e-3)
+    model.fit(x[:48], y[:48], verbose=0)
+    assert model.optimizer.iterations == 500 + 6 + 2
+    # Half of them held back; of the others, the first example comes later.
     model.compile("sgd", lambda y, y_pred: y[0, 0] + 0 * y_pred[0, 0])
-    (first,) = fit(batch_size=64)[0]["loss"]
-    assert first in y.numpy()[1:, 0]
+    held_back = model.fit(x, y, validation_split=0.5, verbose=0).history
+    assert held_back["loss"][0] in y.numpy()[1:32, 0]
+    assert "val_loss" in held_back

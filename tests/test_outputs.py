@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from draw_figures import LINES, X_LABELS, fingerprint
+from draw_figures import FIGURES, LINES, fingerprint
 from harness import ROOT, SCRIPTS, STEPS, Run, own_processes
 from make_outputs import COSTS, ENVIRONMENT, FAULTS, NOTED, capture_path
 
@@ -76,7 +76,7 @@ def test_figure_shows_what_its_text_says() -> None:
     assert late not in (sorted(late), sorted(late, reverse=True))
 
 
-@pytest.mark.parametrize("name", X_LABELS)
+@pytest.mark.parametrize("name", FIGURES)
 def test_figures_are_up_to_date(name: str) -> None:
     for theme in ("light", "dark"):
         svg = (ROOT / f"figures/{name}-{theme}.svg").read_text("utf-8")

@@ -70,11 +70,8 @@ def test_every_node_has_a_gradient_and_updates_record_nothing(names) -> None:
 
 
 def test_change_in_place_makes_a_wrong_gradient(names) -> None:
-    gradients = []
-    for change in (0, 1):
-        a, b = (names["Node"](np.full((1, 1), size)) for size in (2.0, 3.0))
-        loss = (a @ b).square().sum()
-        a.value -= change
-        loss.backward()
-        gradients.append(b.grad.item())
-    assert gradients == [24, 12]
+    node = names["Node"](np.array(3.0))
+    loss = node.square()
+    node.value -= 1
+    loss.backward()
+    assert loss.value == 9 and node.grad == 4  # And not 6.

@@ -7,7 +7,7 @@ import pytest
 
 import build_readme
 from harness import ROOT, SCRIPTS
-from make_outputs import COSTS, capture_path
+from make_outputs import COSTS
 from test_outputs import NINE, RAW
 
 PAGES = [p.replace("README_raw", "README") for p in build_readme.pages()]
@@ -40,50 +40,36 @@ def test_pages_are_in_step_with_their_sources() -> None:
     assert build_readme.main(["--check"]) == 0, "run: make readme"
 
 
-def test_main_page_includes_and_compares_the_nine() -> None:
-    assert sorted(NINE) == [s for s in SCRIPTS if not s.startswith("further/")]
-    compared = re.findall(r"^:DIFF (\S+) (\S+)$", RAW, re.MULTILINE)
-    assert len(NINE) == 9 and [new for _, new in compared] == NINE[1:]
-    assert all(NINE.index(old) < NINE.index(new) for old, new in compared)
-
-
-def test_contents_name_each_section_and_what_it_has() -> None:
-    row = r"^\| \[(.+)\]\(#(.+)\) \| .* \| \[.*\]\((.*)\) \| (\w+) \|$"
-    rows = re.findall(row, RAW, re.MULTILINE)
-    assert [script for _, _, script, _ in rows] == NINE
-    assert RAW.count("\n### ") == len(rows)
-    for heading, anchor, script, package in rows:
-        text = sections("README_raw.md")[anchor]
-        assert text.startswith(f"### {heading}\n")
+@pytest.mark.parametrize("page", ["README_raw.md", "further/README_raw.md"])
+def test_contents_name_each_section_and_what_it_has(page) -> None:
+    row = r"^\| \[(.+)\]\(#(.+)\) \| .* \| \[.*\]\((.*)\) \| ([\w, ]+) \|"
+    rows = re.findall(row, read(page), re.MULTILINE)
+    folder, found = page.removesuffix("README_raw.md"), []
+    for heading, anchor, path, packages in rows:
+        found.append(script := folder + path)
+        text = sections(page)[anchor]
+        assert re.match(rf"##+ {re.escape(heading)}\n", text)
         assert f"\n:INCLUDE {script}\n" in text
-        assert f"\nimport {package}" in read(script)
+        for package in packages.split(", "):
+            assert f"\nimport {package}" in read(script)
         exercise = r"<b>Try it:</b> .*\n\n```diff\n:INCLUDE faults/.*\n```\n"
-        assert len(re.findall(exercise, text)) == text.count("Try it") == 1
-        check_tested(text, script, "")
-
-
-def check_tested(text: str, script: str, folder: str) -> None:
-    """Check that the tests which a page names beside a script are its own."""
-    path = script.removeprefix(folder)
-    link = rf"\n\[{script}\]\({path}\),\stested\sin\s(\[[^:]*\)):\n"
-    (tested,) = re.findall(link, text)
-    for test in re.findall(r"\((.*?)\)", tested):
-        assert script in read(folder + test)
-
-
-@pytest.mark.parametrize("script", sorted({*SCRIPTS, COSTS} - {*NINE}))
-def test_further_page_shows_script_output_and_change(script) -> None:
-    page = read("further/README_raw.md")
-    output = capture_path(script).relative_to(ROOT).as_posix()
-    for name in (script, output):
-        assert page.count(f"\n:INCLUDE {name}\n") == 1
-    compared = re.findall(rf"^:DIFF (\S+) {script}$", page, re.MULTILINE)
-    assert [name in NINE for name in compared] == [True] * (script != COSTS)
-    name = script.removeprefix("further/")
-    (needs,) = re.findall(rf"\[{name}\]\({name}\) \| (.*?) \|", page)
-    for package in needs.split(", "):
-        assert f"\nimport {package}" in read(script)
-    check_tested(page, script, "further/")
+        exercises = len(re.findall(exercise, text))
+        assert exercises == text.count("Try it:") and (
+            exercises == 1 or folder
+        )
+        link = rf"\n\[{script}\]\({path}\),\stested\sin\s(\[[^:]*\)):\n"
+        (tested,) = re.findall(link, text)
+        for test in re.findall(r"\((.*?)\)", tested):
+            assert script in read(folder + test)
+        earlier, first = (NINE, COSTS) if folder else (found[:-1], NINE[0])
+        compared = re.findall(rf"\n:DIFF (\S+) {script}\n", text)
+        assert [old in earlier for old in compared] == [True] * (
+            script != first
+        )
+        assert f"\n:INCLUDE outputs/{script[:-3]}.txt\n" in text or not folder
+    assert found == NINE or sorted(found) == sorted(
+        {*SCRIPTS, COSTS} - {*NINE}
+    )
 
 
 @pytest.mark.parametrize("page", PAGES)
