@@ -42,7 +42,7 @@ figures: .venv/installed-dev
 	$(BIN)/python draw_figures.py
 
 claims: .venv/installed
-	@$(BIN)/python tests/claims.py
+	@$(BIN)/python -m tests.claims
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

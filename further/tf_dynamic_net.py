@@ -22,7 +22,7 @@ y = tf.random.normal((N, D_out))
 
 
 def linear(inputs, outputs):
-    """Return a weight and a bias, drawn like those of PyTorch's nn.Linear."""
+    """Return a weight and a bias, both uniform within the same bound."""
     bound = inputs**-0.5
     weight = tf.random.uniform((inputs, outputs), -bound, bound)
     bias = tf.random.uniform((outputs,), -bound, bound)

@@ -1,18 +1,14 @@
 """Which test holds which sentence of the pages and of the scripts.
 
-    python tests/claims.py
+    python -m tests.claims
 
 tests/claims.txt quotes each sentence, word for word, line breaks and the
 targets of links apart, under the test that holds it or a reason why none does.
 """
 
 import re
-import sys
 from collections import defaultdict
 from inspect import cleandoc
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from build_readme import pages
 from make_outputs import COSTS, ROOT, SCRIPTS

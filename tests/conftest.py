@@ -12,8 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-from claims import ledger
-
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -30,17 +28,6 @@ def pytest_configure(config: pytest.Config) -> None:
             "--device cuda: PyTorch finds no CUDA device here; "
             "check nvidia-smi, or leave the option out to test on the CPU"
         )
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item):
-    """Show beside a failure the sentences that the test is to prove."""
-    report = yield
-    if report.failed:
-        test = f"{item.path.name}::{item.originalname}"
-        held = [s for s, headings in ledger().items() if test in headings]
-        report.sections.append(("The test holds", "\n".join(held)))
-    return report
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,15 @@ import socket
 import subprocess
 import sys
 
+import pytest
 import torch
 
 from harness import ROOT, Run, run
 from test_outputs import captured, check_same
 
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="PyTorch has no libuv on Windows"
+)
 SCRIPT = "further/distributed_net.py"
 # To run it in float64 and keep its losses and final parameters. It leaves by
 # _exit: DistributedDataParallel was seen to abort at exit.

@@ -10,6 +10,7 @@ import torch
 
 from harness import SCRIPTS, STEPS, Run, run
 from reference import Adam, GradientDescent, train
+from test_outputs import NINE
 
 FIVE = [s for s in SCRIPTS if s.startswith(("tensor/", "autograd/"))]
 WITH_LAYERS = {
@@ -104,7 +105,7 @@ def test_float32_leaves_the_trajectory_after_step_300(
         assert (loss != pytest.approx(expected[step], rel=0.5)) == leaves
 
 
-@pytest.mark.parametrize("script", [*FIVE, *WITH_LAYERS][:9])
+@pytest.mark.parametrize("script", NINE)
 def test_trained_nets_have_only_memorised(script) -> None:
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((64, 1000)), rng.standard_normal((64, 10))

@@ -1,14 +1,14 @@
 """The pages are in step, their links lead somewhere, their commands exist."""
 
-import doctest
 import re
+from doctest import ELLIPSIS, DocTestParser, DocTestRunner
 
 import pytest
 
 import build_readme
 from harness import ROOT, SCRIPTS
 from make_outputs import COSTS
-from test_outputs import NINE, RAW
+from test_outputs import NINE
 
 PAGES = [p.replace("README_raw", "README") for p in build_readme.pages()]
 MAKEFILE = (ROOT / "Makefile").read_text("utf-8")
@@ -40,36 +40,31 @@ def test_pages_are_in_step_with_their_sources() -> None:
     assert build_readme.main(["--check"]) == 0, "run: make readme"
 
 
-@pytest.mark.parametrize("page", ["README_raw.md", "further/README_raw.md"])
-def test_contents_name_each_section_and_what_it_has(page) -> None:
+@pytest.mark.parametrize("folder", ["", "further/"])
+def test_contents_name_each_section_and_what_it_has(folder) -> None:
+    page, found = f"{folder}README_raw.md", []
     row = r"^\| \[(.+)\]\(#(.+)\) \| .* \| \[.*\]\((.*)\) \| ([\w, ]+) \|"
     rows = re.findall(row, read(page), re.MULTILINE)
-    folder, found = page.removesuffix("README_raw.md"), []
     for heading, anchor, path, packages in rows:
-        found.append(script := folder + path)
-        text = sections(page)[anchor]
+        text, script = sections(page)[anchor], folder + path
         assert re.match(rf"##+ {re.escape(heading)}\n", text)
         assert f"\n:INCLUDE {script}\n" in text
         for package in packages.split(", "):
             assert f"\nimport {package}" in read(script)
-        exercise = r"<b>Try it:</b> .*\n\n```diff\n:INCLUDE faults/.*\n```\n"
-        exercises = len(re.findall(exercise, text))
-        assert exercises == text.count("Try it:") and (
-            exercises == 1 or folder
-        )
         link = rf"\n\[{script}\]\({path}\),\stested\sin\s(\[[^:]*\)):\n"
         (tested,) = re.findall(link, text)
         for test in re.findall(r"\((.*?)\)", tested):
             assert script in read(folder + test)
-        earlier, first = (NINE, COSTS) if folder else (found[:-1], NINE[0])
         compared = re.findall(rf"\n:DIFF (\S+) {script}\n", text)
-        assert [old in earlier for old in compared] == [True] * (
-            script != first
-        )
+        earlier = [old in (NINE if folder else found) for old in compared]
+        assert earlier == [True] * (script not in (NINE[0], COSTS))
+        exercise = r"<b>Try it:</b> .*\n\n```diff\n:INCLUDE faults/.*\n```\n"
+        exercises = len(re.findall(exercise, text))
+        assert exercises == text.count("Try it:") >= (not folder)
         assert f"\n:INCLUDE outputs/{script[:-3]}.txt\n" in text or not folder
-    assert found == NINE or sorted(found) == sorted(
-        {*SCRIPTS, COSTS} - {*NINE}
-    )
+        found.append(script)
+    rest = {*SCRIPTS, COSTS}.difference(NINE)
+    assert (set(found) == rest) if folder else (found == NINE)
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -105,12 +100,11 @@ def test_no_line_of_code_runs_off_and_commands_exist(page) -> None:
 
 
 def test_sessions_print_what_they_show() -> None:
-    parser, runner = doctest.DocTestParser(), doctest.DocTestRunner
     for page in PAGES:
         for language, block in FENCED.findall(read(page)):
             if language == "pycon":
-                session = parser.get_doctest(block, {}, page, page, 0)
-                failed, tried = runner(optionflags=doctest.ELLIPSIS).run(
+                session = DocTestParser().get_doctest(block, {}, page, page, 0)
+                failed, tried = DocTestRunner(optionflags=ELLIPSIS).run(
                     session
                 )
                 assert tried and not failed
