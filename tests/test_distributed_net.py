@@ -12,7 +12,7 @@ from harness import ROOT, Run, run
 from test_outputs import captured, check_same
 
 pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="PyTorch has no libuv on Windows"
+    sys.platform == "win32", reason="torchrun may lack libuv on Windows"
 )
 SCRIPT = "further/distributed_net.py"
 # To run it in float64 and keep its losses and final parameters. It leaves by
