@@ -32,9 +32,10 @@ from torch.utils import benchmark
 parser = argparse.ArgumentParser()
 parser.add_argument("--quick", action="store_true", help="a short test run")
 quick = parser.parse_args().quick
-# Compile where that can be done, and not where time is short.
+# Compile where there are a C++ compiler, Python's headers, and time for it.
+compiler = shutil.which("cl" if os.name == "nt" else "g++")
 headers = Path(sysconfig.get_path("include"), "Python.h")
-compiling = bool(shutil.which("g++")) and headers.exists() and not quick
+compiling = compiler and headers.exists() and not quick
 
 # The CPU, and the accelerator (CUDA, MPS, ...) if there is one.
 devices = [torch.device("cpu")]
@@ -212,7 +213,7 @@ print("threads", torch.get_num_threads(), " cpu", cpu)
 if torch.cuda.is_available():
     print("cuda", torch.cuda.get_device_name())
 if not compiling:
-    print("without the compiled step: --quick, no g++, or no Python headers")
+    print("nothing compiled: --quick, no C++ compiler, or no Python headers")
 print("device  width  way              first ms  median ms    iqr ms  ratio")
 
 for device in devices:

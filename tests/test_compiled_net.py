@@ -105,7 +105,7 @@ def test_what_is_caught_again() -> None:
 
 
 @pytest.mark.skipif(
-    not shutil.which(os.environ.get("CXX", "g++"))
+    not shutil.which("cl" if os.name == "nt" else "g++")
     or not Path(sysconfig.get_path("include"), "Python.h").exists(),
     reason="a C++ compiler or Python's headers are missing",
 )
