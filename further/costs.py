@@ -136,7 +136,8 @@ def ways(H, device):
     w2 = torch.randn(H, D_out, device=device)
     leaves = w1.clone().requires_grad_(), w2.clone().requires_grad_()
 
-    # The same weights for nn, and no biases: all ways do the same work.
+    # The same weights for nn, and no biases: all ways do the same work. A
+    # method whose name ends in _ changes its Tensor in place.
     model = nn.Sequential(
         nn.Linear(D_in, H, bias=False),
         nn.ReLU(),

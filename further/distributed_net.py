@@ -17,7 +17,7 @@ import torch.distributed as dist
 from torch import nn
 
 torch.manual_seed(0)
-# GPUs talk to each other through NCCL, which is there for NVIDIA's.
+# NVIDIA's GPUs can talk to each other, through a library called NCCL.
 device = torch.device("cpu")
 if dist.is_nccl_available() and torch.accelerator.is_available():
     device = torch.accelerator.current_accelerator()

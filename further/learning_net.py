@@ -33,7 +33,8 @@ device = torch.device("cpu")
 if torch.accelerator.is_available():
     device = torch.accelerator.current_accelerator()
 
-# D_in: input size, H: hidden size, D_out: output size.
+# D_in: input size, H: hidden size, D_out: output size. The inputs are few, so
+# that there can be many more examples than inputs.
 D_in, H, D_out = 20, 100, 10
 
 # Random inputs, and targets that a net of the same form computes from them.
@@ -50,6 +51,7 @@ with torch.no_grad():
 loss_fn = nn.MSELoss()
 
 # What a net must beat: the mean target as the answer, whatever the input.
+# expand_as repeats it for each held-out example.
 y_mean = y.mean(dim=0).expand_as(y_held_out)
 print(f"mean target  held-out {loss_fn(y_mean, y_held_out).item():.6e}")
 

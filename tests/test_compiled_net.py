@@ -98,9 +98,10 @@ def test_what_is_caught_again() -> None:
         return 2 * v if flag else v.exp()
 
     v = torch.ones(64)
-    calls = [v], [v + 1], [v.double()], [v, False], [v[:32]], [v[:7]], [v[:1]]
-    graphs = [graphs_of(doubled, *calls[:end]) for end in range(1, 8)]
-    assert list(map(len, graphs)) == [1, 1, 2, 3, 4, 4, 5]
+    calls = [[v], [v + 1], [v.double()], [v, False]]
+    calls += [[v[:size]] for size in (32, 7, 1, 0)]
+    graphs = [graphs_of(doubled, *calls[:end]) for end in range(1, 9)]
+    assert list(map(len, graphs)) == [1, 1, 2, 3, 4, 4, 5, 6]
     assert "exp" not in str(graphs[0]) and "mul" not in str(graphs[3][2])
 
 

@@ -101,6 +101,8 @@ def test_captured_table_and_figure_show_what_the_page_says() -> None:
     small, _, large = np.array([way[4] for way in ways.values()]).T
     assert max(small) == ways["Adam"][4, 0] > 1.5
     assert ways["autograd"][4, 0] > 1.2 and max(large) < 1.25
-    _, first, compiled, *_ = ways["compiled"]
-    assert first[0] > 10_000 * compiled[0]
-    assert all(compiled > 0.9 * ways["autograd"][2])
+    assert ways["tensor"][4, 1] > ways["tensor"][4, 0]
+    (_, first, compiled, *_), autograd = ways["compiled"], ways["autograd"][2]
+    assert first[0] > 10_000 * compiled[0] > 10_000 * autograd[0]
+    assert all(compiled > 0.9 * autograd)
+    assert all(ways[NUMPY[0]][2] < ways[TORCH[0]][2])

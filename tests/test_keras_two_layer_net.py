@@ -41,8 +41,7 @@ def test_what_keras_makes_of_a_loss(result) -> None:
     model, x, y, loss_fn = map(
         result.names.get, ("model", "x", "y", "loss_fn")
     )
-    keras = result.names["keras"]
-    mean = keras.losses.MeanSquaredError(reduction="sum")
+    mean = result.names["keras"].losses.MeanSquaredError(reduction="sum")
     losses = [float(function(y, 0 * y)) for function in (loss_fn, mean)]
     assert losses[0] == pytest.approx(10 * losses[1], rel=1e-5)
     # The target comes first. A loss for each of 64 rows: it takes their mean.

@@ -27,8 +27,8 @@ def test_memorised_and_learned(seed: int) -> None:
     result = run(SCRIPT, seed=seed)
     (few, many), (best, _) = trainings(result)
     mean = float(result.lines[0].split()[-1])
-    assert few[-1, 0] < 1e-6 and few[-1, 1] > 0.4 * mean
-    assert many[-1, 1] < mean / 8
+    assert few[-1, 0] < 1e-6 and few[-1, 1] > (0.4, 0.58)[seed == 0] * mean
+    assert many[-1, 1] < mean / 10
     assert 3 / 4 < many[-1, 1] / many[-1, 0] < 4 / 3
     assert STEPS[best] < 250 and few[best, 1] < few[-1, 1]
 
