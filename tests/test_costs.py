@@ -1,11 +1,13 @@
 """further/costs.py: its ways do the same work, its table is whole."""
 
+import os
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import draw_figures
 from harness import ROOT, Run, run
@@ -41,10 +43,11 @@ def script(device) -> Run:
 
 def weights(arguments) -> list[np.ndarray]:
     """Return w1 and w2 of a way, or their likes in its model."""
+    found = [part for part in arguments if hasattr(part, "dtype")]
     parts = arguments[-2:]
     if isinstance(arguments[0], torch.nn.Module):
         parts = [param.T for param in arguments[0].parameters()]
-    assert {str(part.dtype)[-7:] for part in parts} == {"float32"}
+    assert {str(p.dtype)[-7:] for p in (*found, *parts)} == {"float32"}
     return [torch.as_tensor(p).detach().cpu().double().numpy() for p in parts]
 
 
@@ -55,36 +58,42 @@ def test_every_way_makes_the_same_update(script, monkeypatch) -> None:
     monkeypatch.setitem(names, "compiled_forward", compiled)
     monkeypatch.setitem(names, "compiling", True)
     device = names["devices"][-1]
-    ways = list(names["ways"](10, device))
-    assert ways[-4:] == ["compiled", "nn", "SGD", "Adam"]
-    arguments = names["ways"](10, device)["tensor"][1]
-    x, y, *initial = (part.cpu().double().numpy() for part in arguments)
+    ways = names["ways"](10, device)
+    assert list(ways)[-4:] == ["compiled", "nn", "SGD", "Adam"]
+    x, y, *initial = (p.cpu().double().numpy() for p in ways["tensor"][1])
     layers = [(weight, None) for weight in initial]
     _, gradients = loss_and_gradients(x, y, layers, [0, 1])
+    assert names["learning_rate"] == 0
     for way in [way for way in ways if "products" not in way]:
-        for rate in (0.0, 1e-3):
+        step, arguments = names["ways"](10, device)[way]
+        for rate in (0, 1e-3):  # Two steps, so that old gradients show.
             monkeypatch.setitem(names, "learning_rate", rate)
-            step, arguments = names["ways"](10, device)[way]
+            if way in ("SGD", "Adam"):
+                arguments[1].param_groups[0]["lr"] = rate
             step(*arguments)
             for old, new, (gradient, _) in zip(
                 initial, weights(arguments), gradients, strict=True
             ):
-                # Adam's first step is as long as the rate.
+                # Adam's first steps are as long as the rate.
                 update = np.sign(gradient) if way == "Adam" else gradient
                 near = 1e-4 * rate * abs(update).max()
                 np.testing.assert_allclose(old - new, rate * update, 0, near)
 
 
-def test_sixteen_times_the_width_has_eight_times_the_batch(script) -> None:
+def test_every_way_has_the_work_of_the_five_products(script) -> None:
     for H, N, D_in in ((100, 64, 1000), (1600, 512, 2000)):
-        arguments = script.names["ways"](H, torch.device("cpu"))["numpy"][1]
-        shapes = [part.shape for part in arguments]
-        assert shapes == [(N, D_in), (N, 10), (D_in, H), (H, 10)]
+        ways = script.names["ways"](H, script.names["devices"][-1])
+        for step, arguments in map(ways.get, TORCH):
+            with FlopCounterMode(display=False) as counter:
+                step(*arguments)
+            products = 2 * N * D_in * H + 3 * N * H * 10
+            assert counter.get_total_flops() == 2 * products
 
 
 def test_quick_from_the_command_line() -> None:
     command = [sys.executable, "-W", "error", str(ROOT / COSTS), "--quick"]
-    run = subprocess.run(command, capture_output=True, encoding="utf-8")
+    env = {k: v for k, v in os.environ.items() if "THREADS" not in k}
+    run = subprocess.run(command, env=env, capture_output=True, text=True)
     assert (run.returncode, run.stderr) == (0, "")
     versions, machine, *lines = run.stdout.splitlines()
     assert torch.__version__ in versions and np.__version__ in versions

@@ -44,13 +44,10 @@ def kept(folder, changes: dict, *commands: str) -> list[list[torch.Tensor]]:
         source = source.replace(old, new)
     script, ranks = folder / "script.py", folder / "rank"
     script.write_text(HEAD + source + TAIL, "utf-8")
-    started = [
-        subprocess.Popen(
-            [sys.executable, *command.split(), str(script), str(ranks)],
-            env=ENVIRONMENT,
-        )
-        for command in commands
-    ]
+    started = []
+    for command in commands:
+        line = [sys.executable, *command.split(), str(script), str(ranks)]
+        started.append(subprocess.Popen(line, env=ENVIRONMENT))
     try:
         codes = [process.wait(timeout=100) for process in started]
     finally:

@@ -29,9 +29,7 @@ def test_all_four_depths_occur(result) -> None:
     assert result.depths == {step: result.draws[step] for step in STEPS}
 
 
-def test_graph_differs_from_depth_to_depth_and_shares_its_weights(
-    result, loss_at
-) -> None:
+def test_graph_differs_and_shares_its_weights(result, loss_at) -> None:
     sizes = [param.numel() for param in result.names["model"].parameters()]
     assert sizes == [100_000, 100, 10_000, 100, 1000, 10]
     assert result.lines[0] == f"parameters {sum(sizes)}" == "parameters 111210"

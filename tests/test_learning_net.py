@@ -54,6 +54,7 @@ def test_follows_adam_and_keeps_the_best_state() -> None:
     w1, b1, w2, b2 = (value.numpy().T for value in state.values())
     loss, _ = loss_and_gradients(*held_out, [(w1, b1), (w2, b2)], [0, 1])
     assert loss / 10_000 == pytest.approx(printed[1, best[1], 1])
+    assert not names["held_out_pred"].requires_grad
     assert not names["path"].parent.exists()
 
 

@@ -50,18 +50,14 @@ def check(result: Run, reference, parameters) -> None:
     losses, layers = reference
     followed = {step: losses[step] for step in STEPS}
     assert result.losses == pytest.approx(followed, rel=1e-6)
-    expected = [
-        part for part in sum(map(list, layers), []) if part is not None
-    ]
+    expected = [part for layer in layers for part in layer if part is not None]
     for parameter, final in zip(parameters, expected, strict=True):
         assert parameter.dtype == np.float64
         np.testing.assert_allclose(parameter, final, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("script", FIVE + GROWN)
-def test_five_scripts_follow_one_trajectory(
-    script, device, numbers, trajectory
-):
+def test_all_follow_one_trajectory(script, device, numbers, trajectory):
     result = run(script, numbers=numbers, dtype="float64", device=device)
     weights = [to_array(result.names[name]) for name in ("w1", "w2")]
     check(result, trajectory, weights)
@@ -94,9 +90,7 @@ def test_those_with_layers_follow_their_optimizers(script, device) -> None:
 
 
 @pytest.mark.parametrize("script", FIVE)
-def test_float32_leaves_the_trajectory_after_step_300(
-    script, numbers, trajectory
-):
+def test_float32_leaves_it_after_step_300(script, numbers, trajectory):
     result, (expected, _) = run(script, numbers=numbers), trajectory
     dtype = "float64" if "numpy" in script else "float32"
     assert to_array(result.names["w1"]).dtype == dtype

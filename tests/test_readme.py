@@ -101,14 +101,13 @@ def test_no_line_of_code_runs_off_and_commands_exist(page) -> None:
 
 
 def test_sessions_print_what_they_show() -> None:
+    runner = DocTestRunner(optionflags=ELLIPSIS)
     for page in PAGES:
         for language, block in FENCED.findall(read(page)):
             if language == "pycon":
                 session = DocTestParser().get_doctest(block, {}, page, page, 0)
-                failed, tried = DocTestRunner(optionflags=ELLIPSIS).run(
-                    session
-                )
-                assert tried and not failed
+                assert runner.run(session).attempted
+    assert runner.tries > runner.failures == 0
 
 
 def test_makefile_help_names_every_target() -> None:
