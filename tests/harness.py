@@ -118,6 +118,17 @@ def own_processes(script: str) -> list[tuple[int, str, str]]:
         return [*pool.map(lambda o: make_outputs.run(script, *o), options)]
 
 
+def changed(name: str, changes: dict[str, str]) -> tuple[str, str]:
+    """Return a script, or that of a fault, and its source with changes."""
+    script, source = name, (ROOT / name).read_text("utf-8")
+    if name.endswith(".diff"):
+        script, source = make_outputs.faulty(name)
+    for old, new in changes.items():
+        assert source.count(old) == 1, f"{old!r} is not once in {name}"
+        source = source.replace(old, new)
+    return script, source
+
+
 def feed(patch: pytest.MonkeyPatch, numbers: dict) -> None:
     """Make numpy and PyTorch draw the given numbers, each by its shape."""
 
@@ -186,15 +197,9 @@ def run(
         device: where PyTorch's Tensors are to live, "cpu" or "cuda".
         changes: parts of the source, and what to put in the place of each.
     """
-    if name.endswith(".diff"):
-        script, source = make_outputs.faulty(name)
-    else:
-        script, source = name, (ROOT / name).read_text("utf-8")
+    script, source = changed(name, changes or {})
     if device == "cuda" and not uses(script, "torch"):
         pytest.skip("CUDA is tested with PyTorch alone")
-    for old, new in (changes or {}).items():
-        assert source.count(old) == 1, f"{old!r} is not once in {name}"
-        source = source.replace(old, new)
     source = re.sub(r"(seed|default_rng)\(0\)", rf"\1({seed})", source)
     result = Run(names={"__name__": "__main__"})
     path, catcher = str(ROOT / script), contextlib.nullcontext()
@@ -215,9 +220,9 @@ def run(
             feed(patch, numbers)
         if uses(script, "tensorflow", "keras"):
             tf = import_tensorflow()
-            for name in ("normal", "uniform"):
-                draw = functools.partial(getattr(tf.random, name), dtype=dtype)
-                patch.setattr(tf.random, name, draw)
+            for kind in ("normal", "uniform"):
+                draw = functools.partial(getattr(tf.random, kind), dtype=dtype)
+                patch.setattr(tf.random, kind, draw)
             if numbers:
                 drawn = {s: tf.constant(n, dtype) for s, n in numbers.items()}
                 patch.setattr(tf.random, "normal", drawn.get)

@@ -6,7 +6,8 @@ import weakref
 import pytest
 import torch
 
-from harness import EVERY_STEP, ROOT, graph_functions, run
+from harness import EVERY_STEP, graph_functions, run
+from test_outputs import RAW
 
 SCRIPT = "autograd/two_layer_net_autograd.py"
 
@@ -58,9 +59,7 @@ def test_update_in_place_under_no_grad_keeps_the_leaf(w) -> None:
 
 # What the page's table shows, and the warning that it speaks of.
 IN_PLACE, NONE_TYPE, NO_GRAD = re.findall(
-    r"^\| `w1 .*`(\w+Error: .*)` \|$",
-    (ROOT / "README_raw.md").read_text("utf-8"),
-    re.MULTILINE,
+    r"^\| `w1 .*`(\w+Error: .*)` \|$", RAW, re.MULTILINE
 )
 NOT_A_LEAF = "UserWarning: The .grad attribute of a Tensor that is not a leaf"
 OUTSIDE = {"with torch.no_grad():": "if True:"}

@@ -8,7 +8,8 @@ import sys
 import pytest
 import torch
 
-from harness import ROOT, Run, run
+from harness import ROOT, Run, changed, run
+from make_outputs import ENVIRONMENT
 from test_outputs import captured, check_same
 
 pytestmark = pytest.mark.skipif(
@@ -23,8 +24,7 @@ torch.set_default_dtype(torch.float64)
 torch.accelerator.is_available = lambda: False
 losses = []
 """
-RANK_0 = "        if rank == 0:"
-NOTE = {RANK_0: f"        losses.append(whole_loss)\n{RANK_0}"}
+NOTE = {"if rank == 0:": "losses.append(whole_loss)\n        if rank == 0:"}
 TAIL = """
 assert len(x) * world_size == N and not dist.is_initialized()
 kept = [torch.stack(losses), *model.state_dict().values()]
@@ -33,21 +33,18 @@ os._exit(0)
 """
 TWO = "-m torch.distributed.run --local-addr localhost --nproc-per-node 2"
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
-ENVIRONMENT = os.environ | LOOPBACK | {"CUDA_VISIBLE_DEVICES": ""}
+ENV = os.environ | ENVIRONMENT | LOOPBACK
 
 
 def kept(folder, changes: dict, *commands: str) -> list[list[torch.Tensor]]:
     """Run the script by each command at once; return what each rank kept."""
-    source = (ROOT / SCRIPT).read_text("utf-8")
-    for old, new in (NOTE | changes).items():
-        assert source.count(old) == 1
-        source = source.replace(old, new)
+    _, source = changed(SCRIPT, NOTE | changes)
     script, ranks = folder / "script.py", folder / "rank"
     script.write_text(HEAD + source + TAIL, "utf-8")
     started = []
     for command in commands:
         line = [sys.executable, *command.split(), str(script), str(ranks)]
-        started.append(subprocess.Popen(line, env=ENVIRONMENT))
+        started.append(subprocess.Popen(line, env=ENV))
     try:
         codes = [process.wait(timeout=100) for process in started]
     finally:
@@ -89,7 +86,7 @@ def test_ddp_takes_the_mean_and_copies_the_weights(tmp_path) -> None:
 def test_only_rank_0_prints() -> None:
     command = [sys.executable, *TWO.split(), str(ROOT / SCRIPT)]
     stdout = subprocess.check_output(
-        command, env=ENVIRONMENT, stderr=subprocess.DEVNULL, encoding="utf-8"
+        command, env=ENV, stderr=subprocess.DEVNULL, encoding="utf-8"
     )
     lines, shown = stdout.splitlines(), captured(SCRIPT)
     check_same(Run(lines), shown)

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from harness import EVERY_STEP, ROOT, run
+from test_outputs import RAW
 
 SCRIPT = "tensor/two_layer_net_numpy.py"
-SOURCE = (ROOT / SCRIPT).read_text("utf-8")
-PAGE = (ROOT / "README_raw.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -33,8 +32,8 @@ def loss(script: SimpleNamespace, **moves: np.ndarray) -> complex:
 @pytest.mark.parametrize("name", ["y_pred", "w2", "h_relu", "h", "w1"])
 def test_each_line_of_the_backward_pass_is_a_gradient(script, name) -> None:
     row = rf"^\| `(grad_{name} = .*)` \| .* \| (.*) \|$"
-    ((line, shape),) = re.findall(row, PAGE, re.MULTILINE)
-    assert f"    {line}\n" in SOURCE
+    ((line, shape),) = re.findall(row, RAW, re.MULTILINE)
+    assert f"    {line}\n" in (ROOT / SCRIPT).read_text("utf-8")
     gradient, result = vars(script)[f"grad_{name}"], vars(script)[name]
     assert gradient.shape == result.shape == eval(shape, vars(script))
     # So of a product's factors, transposed or not, only one order fits.

@@ -3,21 +3,21 @@
 import pytest
 
 import make_outputs
-from harness import EVERY_STEP, ROOT, Run, run
+from harness import EVERY_STEP, Run, changed, run
 
 SCRIPT = "further/keras_two_layer_net.py"
-CALLED = "    return keras.ops", "    print('called')\n    return keras.ops"
+CALLED = {"    return keras.ops": "    print('called')\n    return keras.ops"}
 INITIAL = {"optimizer = ": "initial = model.get_weights()\noptimizer = "}
 
 
 @pytest.fixture
 def result() -> Run:
-    return run(SCRIPT, changes=EVERY_STEP | INITIAL | dict([CALLED]))
+    return run(SCRIPT, changes=EVERY_STEP | INITIAL | CALLED)
 
 
 def test_step_is_traced_on_tensorflow_and_called_on_pytorch(result, tmp_path):
     assert result.lines.count("called") == 1
-    source = (ROOT / SCRIPT).read_text("utf-8").replace(*CALLED)
+    _, source = changed(SCRIPT, CALLED)
     (tmp_path / "script.py").write_text(source, "utf-8")
     missing = "raise ModuleNotFoundError('tensorflow')"
     (tmp_path / "tensorflow.py").write_text(missing)

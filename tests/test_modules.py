@@ -8,9 +8,9 @@ from torch import nn
 
 from build_readme import diff
 from harness import ROOT, Run, run
+from test_outputs import RAW
 
 SCRIPT = "nn/two_layer_net_nn.py"
-PAGE = (ROOT / "README_raw.md").read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +116,6 @@ def test_calling_a_model_calls_its_hooks_and_forward_does_not() -> None:
     ],
 )
 def test_each_step_changes_what_the_page_says(new, pattern, times) -> None:
-    (pair,) = re.findall(rf"^:DIFF (\S+) (\S+/{new}\.py)$", PAGE, re.M)
+    (pair,) = re.findall(rf"^:DIFF (\S+) (\S+/{new}\.py)$", RAW, re.M)
     changes = "\n".join(diff(ROOT, *pair)[2:])
     assert len(re.findall(f"^{pattern}", changes, re.MULTILINE)) == times

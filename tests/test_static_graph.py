@@ -6,7 +6,10 @@ import pytest
 
 from harness import Run, import_tensorflow, run
 
-tf = import_tensorflow()
+
+@pytest.fixture(scope="module")
+def tf():
+    return import_tensorflow()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +38,7 @@ def test_one_graph_of_the_whole_step_is_traced_once(result) -> None:
     assert not [kind for kind in kinds if "Print" in kind or "Py" in kind]
 
 
-def test_tape_notes_the_operations_inside_its_with() -> None:
+def test_tape_notes_the_operations_inside_its_with(tf) -> None:
     w = tf.Variable(3.0)
     with tf.GradientTape() as tape:
         inside = w * w
@@ -44,7 +47,7 @@ def test_tape_notes_the_operations_inside_its_with() -> None:
     assert tape.gradient([inside, outside], w) == 6
 
 
-def test_only_another_number_shape_or_type_is_traced_again() -> None:
+def test_only_another_number_shape_or_type_is_traced_again(tf) -> None:
     double, counts = tf.function(lambda value: 2 * value), []
     for value in (1, 1, 2, *map(tf.constant, (1.0, 2.0, 1, [1]))):
         assert double(value) == 2 * value
@@ -52,7 +55,7 @@ def test_only_another_number_shape_or_type_is_traced_again() -> None:
     assert counts == [1, 1, 2, 3, 3, 4, 5]
 
 
-def test_rate_is_frozen_unless_it_is_a_variable(result) -> None:
+def test_rate_is_frozen_unless_it_is_a_variable(tf, result) -> None:
     fault = "faults/rate_frozen.diff"
     changed = run(fault)
     assert changed.lines == result.lines and not changed.noted
@@ -68,7 +71,7 @@ def test_rate_is_frozen_unless_it_is_a_variable(result) -> None:
     assert losses[200] > losses[250] == losses[300] == losses[499]
 
 
-def test_python_loop_keeps_its_length_in_a_graph_alone() -> None:
+def test_python_loop_keeps_its_length_in_a_graph_alone(tf) -> None:
     def turns():
         return sum(tf.constant(1) for _ in range(random.randint(1, 4)))
 
@@ -77,14 +80,14 @@ def test_python_loop_keeps_its_length_in_a_graph_alone() -> None:
         assert len({int(function()) for _ in range(40)}) == lengths
 
 
-@pytest.mark.parametrize(
-    "loop",
-    [
-        lambda n: tf.while_loop(lambda i: i < n, lambda i: [i + 1], [0])[0],
-        lambda n: tf.scan(lambda turns, _: turns + 1, tf.range(n), 0)[-1],
-    ],
-)
-def test_loop_of_the_graph_itself_changes_from_call_to_call(loop) -> None:
-    graph = tf.function(loop, autograph=False)
-    assert [graph(tf.constant(n)) for n in (1, 2, 3, 4)] == [1, 2, 3, 4]
-    assert traces(graph) == 1
+def test_loop_of_the_graph_itself_changes_from_call_to_call(tf) -> None:
+    def while_loop(n):
+        return tf.while_loop(lambda i: i < n, lambda i: [i + 1], [0])[0]
+
+    def scan(n):
+        return tf.scan(lambda turns, _: turns + 1, tf.range(n), 0)[-1]
+
+    for loop in (while_loop, scan):
+        graph = tf.function(loop, autograph=False)
+        assert [graph(tf.constant(n)) for n in (1, 2, 3, 4)] == [1, 2, 3, 4]
+        assert traces(graph) == 1

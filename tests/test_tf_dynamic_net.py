@@ -17,10 +17,10 @@ def test_one_trace_serves_all_four_depths(result) -> None:
     assert result.depths == {t: result.draws[t] for t in result.losses}
 
 
-def test_range_of_a_tensor_means_the_same() -> None:
+def test_range_of_a_tensor_means_the_same(result) -> None:
     changes = {"tf.range(depth - 1)": "range(depth - 1)"}
     python_range = run("further/tf_dynamic_net.py", changes=changes)
-    assert python_range.lines == run("further/tf_dynamic_net.py").lines
+    assert python_range.lines == result.lines
 
 
 def test_loop_is_an_operation_of_the_graph(result) -> None:
