@@ -2,11 +2,11 @@
 
 import os
 
-from make_outputs import SETTINGS
+from make_outputs import ONE_THREAD
 
 # Before numpy, PyTorch or TensorFlow is imported: two threads can be far
 # slower than one for products this small.
-os.environ.update(SETTINGS)
+os.environ.update(ONE_THREAD)
 
 import numpy as np
 import pytest

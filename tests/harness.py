@@ -7,10 +7,12 @@ import linecache
 import logging
 import random
 import re
+import tempfile
 import traceback
 import warnings
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,44 +21,11 @@ import pytest
 import torch
 
 import make_outputs
-from make_outputs import ROOT, SCRIPTS
+from make_outputs import ROOT
+from scripts import BY_PATH, STEP_COUNT, STEPS, needs
 
-STEPS = [*range(0, 500, 50), 499]
-# A change that makes a script print each loss.
-EVERY_STEP = {"if t % 50 == 0 or t == 499:": "if True:"}
-LINE = re.compile(
-    r"step (?=.{3}  loss) *(?P<step>\d+)  "
-    r"loss (?P<loss>\d\.\d{6}e[+-]\d\d+|nan|inf)"
-    r"(?:  depth (?P<depth>[1-4])|  held-out \d\.\d{6}e-\d\d)?"
-)
-
-
-def graph_functions(result: torch.Tensor) -> list[str]:
-    """Return the names of the functions of the graph behind a result."""
-    found = [result.grad_fn]
-    for function in found:
-        for each, _ in function.next_functions:
-            if each and each not in found:
-                found.append(each)
-    return [type(f).__name__.removesuffix("Backward0") for f in found]
-
-
-def uses(script: str, *packages: str) -> bool:
-    """Return whether a script imports one of some packages."""
-    source = (ROOT / script).read_text("utf-8")
-    return any(f"\nimport {package}" in source for package in packages)
-
-
-PYTORCH_SCRIPTS = [script for script in SCRIPTS if uses(script, "torch")]
-
-
-def needed_fall(script: str) -> float:
-    """Return how many times smaller than the first loss the end must be."""
-    if script.endswith("dynamic_net.py"):
-        return 50
-    if script == "further/learning_net.py":
-        return 20
-    return 1e9 if "w1" in (ROOT / script).read_text("utf-8") else 1e5
+LOSS = re.compile(r"step +(?P<step>\d+)  loss (?P<loss>\S+)")
+DEPTH = re.compile(r"step +(?P<step>\d+) .*  depth (?P<depth>\d)")
 
 
 @dataclass
@@ -77,13 +46,17 @@ class Run:
     draws: list[int] = field(default_factory=list)
     noted: list[str] = field(default_factory=list)
 
-    def printed(self, name: str, kind: type) -> dict[int, Any]:
-        """Return what stands under a name in the printed lines, by step."""
-        found = filter(None, map(LINE.fullmatch, self.lines))
-        return {int(m["step"]): kind(m[name]) for m in found if m[name]}
+    @property
+    def losses(self) -> dict[int, float]:
+        """The printed losses, by step."""
+        found = filter(None, map(LOSS.match, self.lines))
+        return {int(m["step"]): float(m["loss"]) for m in found}
 
-    losses = property(lambda self: self.printed("loss", float))
-    depths = property(lambda self: self.printed("depth", int))
+    @property
+    def depths(self) -> dict[int, int]:
+        """The printed depths, by step."""
+        found = filter(None, map(DEPTH.match, self.lines))
+        return {int(m["step"]): int(m["depth"]) for m in found}
 
     @property
     def fall(self) -> float:
@@ -94,9 +67,12 @@ class Run:
 
 def check_trains(script: str, result: Run) -> None:
     """Check that the loss is printed every 50 steps, and that it falls."""
-    assert list(result.losses) == STEPS
-    assert np.isfinite([*result.losses.values()]).all()
-    assert result.fall >= needed_fall(script)
+    losses = result.losses
+    assert list(losses) == STEPS, f"{script} prints the loss at other steps"
+    assert np.isfinite(list(losses.values())).all(), script
+    assert result.fall >= BY_PATH[script].fall, (
+        f"{script}: the loss falls less"
+    )
 
 
 def import_tensorflow() -> Any:
@@ -106,27 +82,25 @@ def import_tensorflow() -> Any:
     return tf
 
 
-@functools.cache
-def own_processes(script: str) -> list[tuple[int, str, str]]:
-    """Run a script twice at once; return exit code, stdout, stderr of each."""
-    # Warnings are errors the second time, TensorFlow's own left out.
-    options = [], ["-W", "error"]
-    if uses(script, "tensorflow", "keras"):
-        import_tensorflow()
-        options = [], []
-    with ThreadPoolExecutor() as pool:
-        return [*pool.map(lambda o: make_outputs.run(script, *o), options)]
+def source_of(name: str) -> tuple[str, str]:
+    """Return the path of a script, or of a fault's script, and its source."""
+    if not name.endswith(".diff"):
+        return name, (ROOT / name).read_text("utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = make_outputs.put_in(name, Path(folder))
+        return make_outputs.changed_script(name), copy.read_text("utf-8")
 
 
-def changed(name: str, changes: dict[str, str]) -> tuple[str, str]:
-    """Return a script, or that of a fault, and its source with changes."""
-    script, source = name, (ROOT / name).read_text("utf-8")
-    if name.endswith(".diff"):
-        script, source = make_outputs.faulty(name)
+def change(name: str, source: str, changes: dict[str, str]) -> str:
+    """Return a script's source with each key replaced by its value."""
     for old, new in changes.items():
-        assert source.count(old) == 1, f"{old!r} is not once in {name}"
+        count = source.count(old)
+        assert count == 1, (
+            f"{old!r} stands {count} times in {name}; correct the changes "
+            "that this test makes to the script"
+        )
         source = source.replace(old, new)
-    return script, source
+    return source
 
 
 def feed(patch: pytest.MonkeyPatch, numbers: dict) -> None:
@@ -158,14 +132,40 @@ def record(patch: pytest.MonkeyPatch, result: Run) -> None:
     patch.setattr(random, "randint", recorded_randint)
 
 
+def set_up_tensorflow(
+    patch: pytest.MonkeyPatch, dtype: str, numbers: dict | None
+) -> None:
+    """Make TensorFlow and Keras compute in a dtype, with given numbers."""
+    tf = import_tensorflow()
+    for kind in ("normal", "uniform"):
+        draw = functools.partial(getattr(tf.random, kind), dtype=dtype)
+        patch.setattr(tf.random, kind, draw)
+    if numbers:
+        drawn = {s: tf.constant(n, dtype) for s, n in numbers.items()}
+        patch.setattr(tf.random, "normal", drawn.get)
+    tf.keras.config.set_floatx(dtype)
+    tf.keras.config.set_dtype_policy(dtype)
+
+
 @contextlib.contextmanager
-def catch(result: Run):
+def as_python_warns() -> Iterator[None]:
+    """Show the warnings that a python process shows, and no others."""
+    with warnings.catch_warnings():
+        warnings.resetwarnings()
+        for hidden in (DeprecationWarning, PendingDeprecationWarning):
+            warnings.simplefilter("ignore", hidden)
+        warnings.filterwarnings("default", module="__main__")
+        yield
+
+
+@contextlib.contextmanager
+def catch(result: Run) -> Iterator[None]:
     """Let nothing out that a process would write to stderr, but note it."""
     stderr, log = io.StringIO(), logging.getLogger("tensorflow")
     handler = logging.StreamHandler(stderr)
     handler.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
     log.addHandler(handler)
-    with warnings.catch_warnings(action="default"):
+    with as_python_warns():
         warnings.showwarning = lambda message, category, *_: stderr.write(
             f"{category.__name__}: {message}\n"
         )
@@ -178,6 +178,14 @@ def catch(result: Run):
     result.noted = make_outputs.seen("", stderr.getvalue()).splitlines()
 
 
+def execute(source: str, path: str, names: dict[str, Any]) -> None:
+    """Run source code as the script at a path."""
+    # TensorFlow reads the source of a tf.function there.
+    lines = source.splitlines(keepends=True)
+    linecache.cache[path] = len(source), None, lines, path
+    exec(compile(source, path, "exec"), names)
+
+
 def run(
     name: str,
     *,
@@ -185,31 +193,37 @@ def run(
     dtype: str = "float32",
     seed: int = 0,
     device: str = "cpu",
+    steps: int = STEP_COUNT,
+    every_step: bool = False,
     changes: dict[str, str] | None = None,
 ) -> Run:
     """Run a script in this process, its source whole.
 
     Args:
-        name: the path of a script, or of a fault, to be made in its script.
+        name: the path of a script, or of a fault, to be put into its script.
         numbers: what it draws in place of random numbers, by shape.
         dtype: the default of PyTorch, TensorFlow and Keras.
         seed: takes the place of the script's own.
         device: where PyTorch's Tensors are to live, "cpu" or "cuda".
+        steps: how many steps it takes.
+        every_step: whether it prints the loss of each step.
         changes: parts of the source, and what to put in the place of each.
     """
-    script, source = changed(name, changes or {})
-    if device == "cuda" and not uses(script, "torch"):
+    script, source = source_of(name)
+    if device == "cuda" and not needs(script, "torch"):
         pytest.skip("CUDA is tested with PyTorch alone")
+    changes = dict(changes or {})
+    if steps != STEP_COUNT:
+        changes[f"range({STEP_COUNT})"] = f"range({steps})"
+    if every_step:
+        changes[f"if t % 50 == 0 or t == {STEPS[-1]}:"] = "if True:"
+    source = change(name, source, changes)
     source = re.sub(r"(seed|default_rng)\(0\)", rf"\1({seed})", source)
+
     result = Run(names={"__name__": "__main__"})
     path, catcher = str(ROOT / script), contextlib.nullcontext()
     if name != script or changes:
-        catcher = catch(result)
-        path += " changed"
-        # TensorFlow reads the source of a tf.function there.
-        lines = source.splitlines(keepends=True)
-        linecache.cache[path] = len(source), None, lines, path
-    code = compile(source, path, "exec")
+        path, catcher = f"{path} changed", catch(result)
     accelerator = None if device == "cpu" else torch.device(device)
     with pytest.MonkeyPatch.context() as patch:
         devices = torch.accelerator
@@ -218,21 +232,37 @@ def run(
         record(patch, result)
         if numbers:
             feed(patch, numbers)
-        if uses(script, "tensorflow", "keras"):
-            tf = import_tensorflow()
-            for kind in ("normal", "uniform"):
-                draw = functools.partial(getattr(tf.random, kind), dtype=dtype)
-                patch.setattr(tf.random, kind, draw)
-            if numbers:
-                drawn = {s: tf.constant(n, dtype) for s, n in numbers.items()}
-                patch.setattr(tf.random, "normal", drawn.get)
-            tf.keras.config.set_floatx(dtype)
-            tf.keras.config.set_dtype_policy(dtype)
+        if needs(script, "tensorflow") or needs(script, "keras"):
+            set_up_tensorflow(patch, dtype, numbers)
         torch.set_default_dtype(getattr(torch, dtype))
         try:
             with contextlib.redirect_stdout(io.StringIO()) as stdout, catcher:
-                exec(code, result.names)
+                execute(source, path, result.names)
         finally:
             torch.set_default_dtype(torch.float32)
     result.lines = stdout.getvalue().splitlines()
     return result
+
+
+def graph_functions(result: torch.Tensor) -> list[str]:
+    """Return the names of the functions of the graph behind a result."""
+    found = [result.grad_fn]
+    for function in found:
+        for each, _ in function.next_functions:
+            if each and each not in found:
+                found.append(each)
+    return [type(f).__name__.removesuffix("Backward0") for f in found]
+
+
+def geometric_mean(values) -> float:
+    """Return the geometric mean of positive numbers."""
+    return float(np.exp(np.mean(np.log(list(values)))))
+
+
+def to_array(value) -> np.ndarray:
+    """Return an array, or what holds one, as an array."""
+    if type(value).__module__ == "__main__":  # Made by own_autograd.py.
+        value = value.value
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu()
+    return np.asarray(value)

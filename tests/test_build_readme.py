@@ -1,4 +1,4 @@
-"""build_readme.py: each directive, each error, on small trees."""
+"""build_readme.py: its two directives and its errors, on small trees."""
 
 import shutil
 import subprocess
@@ -11,143 +11,141 @@ import build_readme
 from build_readme import BANNER, expand, main
 
 RAW, README = "README_raw.md", "README.md"
-SAME = 's = "# kept"\n\n\ndef f():\n    """F."""\n'
-# Written in Latin-1, so that each character here is a byte there.
-FILES = {
-    RAW: "fine\n",
-    README: "untouched\n",
-    "a.txt": "\xef\xbb\xbf1\r\n\n2\x0c\r\n",
-    "a.py": "'''Two\n```\nlines.'''\n\n\nx = 1  # One.\n\n\n",
-    "b.py": '# First.\n\n"""D."""\nx = 1',
-    "c.py": 'def f(): "F."\n\n\n"None."',
-    "old.py": f'"""D."""\nz = 0\n\n# Why.\nx = 1  # 1\n{SAME}    return x\n',
-    "new.py": f"z = 0\ny = 2\n{SAME}    # How.\n    return y\n",
-    "bad.py": "x = 1\nx = = 2\n",
-    "ticks.py": 'x = """\n```\n"""\n',
-    "open.md": "~~~\nx\n",
-    "latin1.txt": "a\ncaf\xe9\n",
-    "folder/b.txt": "b",
-    "../outside.txt": "outside\n",
-}
+OLD = '''"""A docstring
+of two lines."""
+
+import math  # Why.
+
+
+def area(r):
+    """Return the area of a circle."""
+    # A comment.
+    return math.pi * r**2
+'''
+NEW = OLD.replace("r**2", "r * r").replace("A comment", "Another one")
 
 
 @pytest.fixture
 def tree(tmp_path) -> Path:
-    """A small repository with something of every kind that goes wrong."""
+    """A small repository to build pages in."""
     root = tmp_path / "tree"
     (root / "folder").mkdir(parents=True)
-    for name, content in FILES.items():
-        (root / name).write_text(content, "latin-1", newline="")
+    (root / "old.py").write_text(OLD)
+    (root / "new.py").write_text(NEW)
+    (root / "text.txt").write_text("one\n\ntwo é\n", "utf-8")
+    (root / RAW).write_text("fine\n")
+    (root / README).write_text("untouched\n")
     return root
 
 
-def fenced(line: str, language: str = "python") -> str:
-    return f"```{language}\n{line}\n```\n"
+def expanded(tree: Path, raw: str) -> str:
+    """Return what a page becomes, without the banner."""
+    (tree / RAW).write_text(raw, "utf-8")
+    return expand(RAW, tree).removeprefix(BANNER)
 
 
-# Misread one fence of these, and another seems never closed.
-TEXT = (
-    "# Title\n\n : not one, :INCLUDE a.py nor this\n    :INCLUDE b.py\n"
-    "```python\n    ```\n```\n~~~~\n~~~\n~~~~\n```a``` b\none"
+def test_prose_stays_as_it_is(tree) -> None:
+    raw = "# Title\n\n a :INCLUDE b\n    :INCLUDE indented.txt\nend\n"
+    assert expanded(tree, raw) == raw
+
+
+def test_include_takes_the_lines_of_a_file(tree) -> None:
+    raw = "before\n:INCLUDE text.txt\nafter\n"
+    assert expanded(tree, raw) == "before\none\n\ntwo é\nafter\n"
+
+
+def test_include_of_python_leaves_out_the_docstring_on_its_top(tree) -> None:
+    _, _, rest = OLD.partition('lines."""\n\n')
+    assert expanded(tree, ":INCLUDE old.py\n") == rest
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ('"""One line."""\nx = 1\n', "x = 1\n"),
+        ("x = 1\n", "x = 1\n"),
+        ('# First.\n\n"""Second."""\nx = 1', "# First.\n\n\nx = 1\n"),
+        ('"""é."""  # Beside it.\n', "  # Beside it.\n"),
+        ('def f(): "Beside it."\n', 'def f(): "Beside it."\n'),
+    ],
 )
-DIFF = (
-    "--- old.py\n+++ new.py\n@@ @@\n z = 0\n-x = 1\n+y = 2\n"
-    ' s = "# kept"\n def f():\n-    return x\n+    return y'
-)
-EXPANDED = {
-    "no directive": (TEXT, f"{TEXT}\n"),
-    "text": ("0\r\n:INCLUDE a.txt\r\nc", "0\n1\n\n2\x0c\nc\n"),
-    "no newline at the end": (":INCLUDE folder/b.txt\nc", "b\nc\n"),
-    "docstring": (fenced(":INCLUDE a.py"), fenced("x = 1  # One.")),
-    "late one": (fenced(":INCLUDE b.py"), fenced("# First.\n\n\nx = 1")),
-    "none": (fenced(":INCLUDE c.py"), fenced(FILES["c.py"])),
-    "diff": (fenced(":DIFF old.py new.py", "diff"), fenced(DIFF, "diff")),
-}
+def test_no_code_is_lost_with_a_docstring(tree, source, shown) -> None:
+    (tree / "a.py").write_text(source, "utf-8")
+    assert expanded(tree, ":INCLUDE a.py\n") == shown
 
 
-@pytest.mark.parametrize("case", EXPANDED)
-def test_directives_are_replaced_and_all_else_stays(tree, case) -> None:
-    raw, shown = EXPANDED[case]
-    (tree / RAW).write_text(raw, newline="")
-    assert expand(RAW, tree) == f"{BANNER}\n\n{shown}"
+def test_diff_compares_code_alone(tree) -> None:
+    assert expanded(tree, ":DIFF old.py new.py\n") == (
+        "--- old.py\n"
+        "+++ new.py\n"
+        "@@ @@\n"
+        " def area(r):\n"
+        "-    return math.pi * r**2\n"
+        "+    return math.pi * r * r\n"
+    )
+
+
+def test_diff_keeps_the_code_on_a_docstrings_line(tree) -> None:
+    (tree / "a.py").write_text('def f(): "F."\n')
+    (tree / "b.py").write_text('def g(): "G."\n')
+    shown = expanded(tree, ":DIFF a.py b.py\n")
+    assert shown.endswith("-def f():\n+def g():\n")
 
 
 ERRORS = {
-    "missing file": (":INCLUDE no.txt\n", 1, "does not exist"),
-    "folder": (":INCLUDE folder\n", 1, "is a folder"),
-    "no path": ("a\n:INCLUDE \n", 2, "is unknown"),
-    "outside": (":INCLUDE ../outside.txt\n", 1, "leaves the repository"),
-    "not UTF-8": ("x\n:INCLUDE latin1.txt\n", 2, "line 2 is not UTF-8"),
-    "not Python": (fenced(":INCLUDE bad.py"), 2, "line 2 is not Python"),
-    "Python in no fence": ("\n\n:INCLUDE a.py\n", 3, "needs a fence"),
-    "closes its fence": (fenced(":INCLUDE ticks.py"), 2, "closes the fence"),
-    "fence never closed": ("a\n```\nb\n", 2, "never closed"),
-    "fence open in a file": ("a\n:INCLUDE open.md\n", 2, "never closed"),
-    "misspelt": (fenced("x\n:INCLDUE a.txt"), 3, "is unknown"),
-    "source not UTF-8": ("a\nb\n\xff\n", 1, "line 3 is not UTF-8"),
-    "diff, same code": (fenced(":DIFF a.py b.py", "diff"), 2, "same code"),
-    "diff in no fence": (":DIFF a.py c.py\n", 1, "needs a diff fence"),
+    "a missing file": (":INCLUDE no.txt", "no.txt: "),
+    "a folder": (":INCLUDE folder", "folder: "),
+    "a file outside": (":INCLUDE ../outside.txt", "outside the repository"),
+    "a generated page": (":INCLUDE README.md", "name another file"),
+    "a misspelt directive": (":INCLDUE text.txt", "is unknown"),
+    "a directive without a path": (":INCLUDE", "is unknown"),
+    "no Python": (":INCLUDE bad.py", "bad.py, line 2: this is not Python"),
+    "no UTF-8": (":INCLUDE latin1.txt", "is not UTF-8"),
+    "the same code": (":DIFF old.py comment.py", "have the same code"),
 }
 
 
 @pytest.mark.parametrize("page", [RAW, f"folder/{RAW}"])
 @pytest.mark.parametrize("case", ERRORS)
-def test_error_names_line_and_leaves_readme(tree, capsys, page, case) -> None:
-    raw, line, message = ERRORS[case]
-    (tree / page).write_text(raw, "latin-1")
-    before = sorted(tree.rglob("*"))
-    for arguments in ([], ["--check"]):
-        assert main(arguments, root=tree) == 2
-        out, err = capsys.readouterr()
-        assert out == "" and err.count("\n") == 1 and message in err
-        # What is wrong, and the way out.
-        assert err.startswith(f"{page}:{line}: ") and "; " in err
-    assert (tree / README).read_text() == "untouched\n"
-    assert sorted(tree.rglob("*")) == before
-
-
-def test_all_errors_are_reported_in_one_run(tree, capsys) -> None:
-    page = f"folder/{RAW}"
-    (tree / RAW).unlink()
-    (tree / page).write_text(":INCLUDE no.txt\n:WHAT\n```\n:DIFF a\n")
+def test_error_names_the_line_and_changes_nothing(
+    tree, capsys, page, case
+) -> None:
+    line, message = ERRORS[case]
+    (tree / "bad.py").write_text("x = 1\nx = = 2\n")
+    (tree / "latin1.txt").write_text("caf\xe9\n", "latin-1")
+    (tree / "comment.py").write_text(OLD.replace("Why", "How"))
+    (tree.parent / "outside.txt").write_text("outside\n")
+    (tree / page).write_text(f"fine\n{line}\n")
     assert main([], root=tree) == 2
-    lines = [e.split(":")[:2] for e in capsys.readouterr().err.splitlines()]
-    assert lines == [[RAW, "1"], *([page, number] for number in "1243")]
+    error = capsys.readouterr().err
+    assert error.startswith(f"{page}:2: ")
+    assert message in error
+    assert (tree / README).read_text() == "untouched\n"
+    assert not (tree / "folder" / README).exists()
 
 
-@pytest.mark.parametrize("old", [b"old\n", b"\xff\n", b"", b"new\r\n"])
-def test_check_shows_a_diff_and_the_way_out(tree, capsys, old) -> None:
-    (tree / RAW).write_text("new é\n", "utf-8")
-    (tree / README).write_bytes(old)
+def test_check_shows_the_difference_and_the_command(tree, capsys) -> None:
     assert main(["--check"], root=tree) == 1
-    out, err = capsys.readouterr()
-    assert err == "" and out.isascii()
-    assert out.startswith("--- README.md") and "\n+new \\xe9\n" in out
-    assert build_readme.COMMAND in out.splitlines()[-1]
-    assert (tree / README).read_bytes() == old
-
-
-def test_readme_is_never_half_written(tree, monkeypatch) -> None:
-    def fail(self, content):
-        self.write_text("half")
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(OSError, match="No space left"):
-        main([], root=tree)
+    printed = capsys.readouterr().out
+    assert "\n-untouched\n" in printed
+    assert "\n+fine\n" in printed
+    assert printed.endswith(f"to mend it: {build_readme.COMMAND}\n")
     assert (tree / README).read_text() == "untouched\n"
 
 
-def test_command_works_anywhere_and_twice_changes_nothing(tree) -> None:
-    program, check = shutil.copy(build_readme.__file__, tree), ["--check"]
-    (tree / RAW).write_text("a é\n", "utf-8")
-    (tree / "folder" / RAW).write_text(":INCLUDE folder/b.txt\n")
-    pages, seen = [tree / README, tree / "folder" / README], []
-    for arguments, code in ((check, 1), ([], 0), ([], 0), (check, 0)):
-        command = [sys.executable, program, *arguments]
-        result = subprocess.run(command, cwd=tree.parent, capture_output=True)
-        assert result.returncode == code and result.stderr == b""
-        seen.append({p: p.stat().st_mtime_ns for p in tree.rglob("*.*")})
-    assert seen[1] == seen[2] == seen[3] and {*seen[1]} == {*seen[0], pages[1]}
-    texts = [page.read_text("utf-8") for page in pages]
-    assert texts == [f"{BANNER}\n\na é\n", f"{BANNER}\n\nb\n"]
+def test_command_works_from_anywhere_and_writes_every_page(tree) -> None:
+    program = shutil.copy(build_readme.__file__, tree)
+    (tree / "folder" / RAW).write_text(":INCLUDE text.txt\n")
+    command = [sys.executable, program]
+    subprocess.run(command, cwd=tree.parent, check=True)
+    assert (tree / README).read_text() == f"{BANNER}fine\n"
+    second = (tree / "folder" / README).read_text("utf-8")
+    assert second == f"{BANNER}one\n\ntwo é\n"
+
+
+def test_a_second_run_writes_nothing(tree) -> None:
+    main([], root=tree)
+    written = (tree / README).stat().st_mtime_ns
+    assert main(["--check"], root=tree) == 0
+    assert main([], root=tree) == 0
+    assert (tree / README).stat().st_mtime_ns == written

@@ -1,6 +1,6 @@
 """Draw how the losses fall and what a step costs, from what scripts print.
 
-    python draw_figures.py
+    python tools/draw_figures.py
 
 Reads outputs/, where `make outputs` keeps what each script prints, and writes
 figures/. Needs matplotlib, from requirements-dev.txt.
@@ -8,10 +8,8 @@ figures/. Needs matplotlib, from requirements-dev.txt.
 
 import hashlib
 import re
-from pathlib import Path
 from typing import Any
 
-from build_readme import cut, read_lines
 from make_outputs import COSTS, ROOT, capture_path
 
 # What GitHub's two themes have for text and grid.
@@ -84,10 +82,8 @@ def panels(figure: str) -> dict[str, dict[str, list[Curve]]]:
 
 
 def fingerprint(figure: str) -> str:
-    """Return a digest of all that a figure is made from, for it to carry."""
-    name = Path(__file__).name
-    code = cut(read_lines(ROOT, name), name, everything=True)
-    return hashlib.sha256(repr((panels(figure), code)).encode()).hexdigest()
+    """Return a digest of the data of a figure, for the figure to carry."""
+    return hashlib.sha256(repr(panels(figure)).encode()).hexdigest()
 
 
 def draw_panel(axes: Any, theme: str, curves: dict[str, list[Curve]]) -> None:

@@ -1,46 +1,51 @@
 """Run the scripts and the faults, and keep what they print in outputs/.
 
-    python make_outputs.py                    all of them
-    python make_outputs.py faults/no_mask.diff nn/dynamic_net.py    these
+    python tools/make_outputs.py                                  all of them
+    python tools/make_outputs.py faults/no_mask.diff nn/dynamic_net.py  these
 
-further/costs.py is run only if named; name it alone, as it takes times.
-
-A fault is a change of a few lines to a script, made on purpose: a file
-faults/NAME.diff. Its first line names the script. Hunks follow, each under a
-line "@@ @@": lines of the script to find, with a space or a minus in front,
-and lines to put there, with a space or a plus. A hunk fits in one place.
-NAME.fix.diff is of the same form, but trains: the right way to do what the
-fault tried. NAME.cuda.diff needs CUDA to go wrong. No output of these is kept.
+A fault is a small change to a script, made on purpose: faults/NAME.diff, as
+git diff writes it, so that a reader can put it in with git apply. A change
+that shows the right way is called NAME.fix.diff, and one that goes wrong on
+CUDA alone NAME.cuda.diff; no output of these two is kept.
 
 Everything runs on the CPU and on one thread, so that the next run prints the
 same. What is kept is what the reader sees: all that is printed, then the last
-line of each warning and of the error.
+line of each warning and of the error. further/costs.py prints times, so it is
+run only if it is named.
 """
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent
+ROOT = Path(__file__).resolve().parent.parent
 COSTS = "further/costs.py"
+FOLDERS = ("tensor", "autograd", "nn", "further")
 SCRIPTS = sorted(
-    f"{folder}/{path.name}"
-    for folder in ("tensor", "autograd", "nn", "further")
+    path.relative_to(ROOT).as_posix()
+    for folder in FOLDERS
     for path in (ROOT / folder).glob("*.py")
-    if path != ROOT / COSTS
 )
-DIFFS = [path.name for path in (ROOT / "faults").glob("*.diff")]
-FAULTS = sorted(f"faults/{name}" for name in DIFFS if name.count(".") == 1)
-SETTINGS = {
+# A name without a dot: neither NAME.fix.diff nor NAME.cuda.diff.
+FAULTS = sorted(
+    path.relative_to(ROOT).as_posix()
+    for path in (ROOT / "faults").glob("*.diff")
+    if "." not in path.stem
+)
+ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "TF_NUM_INTRAOP_THREADS": "1",
     "TF_NUM_INTEROP_THREADS": "1",
-    "KERAS_BACKEND": "tensorflow",
 }
-ENVIRONMENT = {**SETTINGS, "CUDA_VISIBLE_DEVICES": ""}
+ENVIRONMENT = {
+    **ONE_THREAD,
+    "KERAS_BACKEND": "tensorflow",
+    "CUDA_VISIBLE_DEVICES": "",
+}
 # No environment variable hides Apple's MPS.
 HIDE_MPS = """
 import runpy, sys, torch
@@ -60,24 +65,37 @@ def capture_path(name: str) -> Path:
     return (ROOT / "outputs" / name).with_suffix(".txt")
 
 
-def faulty(name: str) -> tuple[str, str]:
-    """Return the script that a fault changes, and its source as changed."""
-    head, *hunks = (ROOT / name).read_text("utf-8").split("@@ @@\n")
-    script = head.removeprefix("--- ").strip()
-    source = "\n" + (ROOT / script).read_text("utf-8")
-    for number, hunk in enumerate(hunks, start=1):
-        lines = hunk.splitlines()
-        old, new = (
-            "\n".join(["", *(x[1:] for x in lines if x[:1] != sign), ""])
-            for sign in "+-"
+def changed_script(fault: str) -> str:
+    """Return the path of the script that a fault changes."""
+    diff = (ROOT / fault).read_text("utf-8")
+    match = re.search(r"^--- a/(\S+)$", diff, re.MULTILINE)
+    if match is None:
+        raise ValueError(
+            f"{fault} has no line '--- a/SCRIPT'; change the script and run: "
+            f"git diff -U1 SCRIPT | tail -n +3 > {fault}"
         )
-        if (places := source.count(old)) != 1:
-            raise ValueError(
-                f"{name}: hunk {number} fits {script} in {places} places; "
-                "write lines that stand there once"
-            )
-        source = source.replace(old, new)
-    return script, source[1:]
+    return match[1]
+
+
+def put_in(fault: str, folder: Path) -> Path:
+    """Copy the script that a fault changes into a folder, with the fault.
+
+    Returns the path of the changed copy.
+    """
+    script = changed_script(fault)
+    copy = folder / script
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / script, copy)
+    command = ["git", "apply", str(ROOT / fault)]
+    result = subprocess.run(
+        command, cwd=folder, capture_output=True, encoding="utf-8"
+    )
+    if result.returncode:
+        raise ValueError(
+            f"{fault} does not fit {script}; change the script and run: "
+            f"git diff -U1 {script} | tail -n +3 > {fault}\n{result.stderr}"
+        )
+    return copy
 
 
 def run(name: str | Path, *options: str, **variables: str):
@@ -89,9 +107,7 @@ def run(name: str | Path, *options: str, **variables: str):
     with tempfile.TemporaryDirectory() as folder:
         path = ROOT / name
         if path.suffix == ".diff":
-            script, source = faulty(name)
-            path = Path(folder, Path(script).name)
-            path.write_text(source, "utf-8")
+            path = put_in(str(name), Path(folder))
         command = [str(path)]
         if sys.platform == "darwin" and b"import torch" in path.read_bytes():
             command = ["-c", HIDE_MPS, *command]
@@ -113,15 +129,16 @@ def seen(stdout: str, stderr: str) -> str:
 
 
 def main() -> None:
-    for name in sys.argv[1:] or [*SCRIPTS, *FAULTS]:
-        if name not in [*SCRIPTS, COSTS, *FAULTS]:
+    everything = [*SCRIPTS, *FAULTS]
+    for name in sys.argv[1:] or [s for s in everything if s != COSTS]:
+        if name not in everything:
             sys.exit(f"{name} is no script and no fault; name one of either")
         try:
             code, stdout, stderr = run(name)
         except ValueError as error:
             sys.exit(str(error))
         if code and name not in FAULTS:
-            sys.exit(f"{name} failed; mend it, then run again:\n{stderr}")
+            sys.exit(f"{name} failed; correct it, then run again:\n{stderr}")
         path = capture_path(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(seen(stdout, stderr), "utf-8", newline="\n")
