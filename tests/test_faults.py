@@ -254,3 +254,4 @@ def test_uphill_loss_grows_at_once_at_any_rate() -> None:
         slower = {"learning_rate = 1e-6": f"learning_rate = {rate}"}
         losses = run(fault, changes=slower, every_step=True, steps=3).losses
         assert losses[0] < losses[1] < losses[2]
+
