@@ -99,7 +99,7 @@ def test_page_shows_the_diff(diff: str) -> None:
 @pytest.mark.parametrize("fault", ON_CUDA)
 def test_fault_raises_on_cuda_alone(fault: str, device: str) -> None:
     noted = run(fault, device=device).noted
-    (message,) = re.findall(r"```text\n(.*)\n```", section_of(fault))
+    message = re.search(r"```text\n(.*)\n```", section_of(fault))[1]
     raised = [line for line in noted if line.startswith(message)]
     assert len(raised) == (device == "cuda")
 
