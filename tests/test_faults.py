@@ -25,7 +25,8 @@ from pages import read, says, sections
 from scripts import LAST, STEP_COUNT
 
 PAGE = "faults/README_raw.md"
-SECTIONS = sections(PAGE)
+# An entry is a section with what is below it.
+ENTRIES = re.split(r"^(?=#{2,3} )", read(PAGE), flags=re.MULTILINE)
 DIFFS = sorted(
     path.relative_to(ROOT).as_posix() for path in ROOT.glob("faults/*.diff")
 )
@@ -33,9 +34,9 @@ FIXES = [diff for diff in DIFFS if diff.endswith(".fix.diff")]
 ON_CUDA = [diff for diff in DIFFS if diff.endswith(".cuda.diff")]
 
 
-def section_of(diff: str) -> str:
-    """Return the section of the page that shows a diff, "" if none does."""
-    for text in SECTIONS.values():
+def entry_of(diff: str) -> str:
+    """Return the entry that shows a diff, or "" if none does."""
+    for text in ENTRIES:
         if f"\n:INCLUDE {diff}\n" in text:
             return text
     return ""
@@ -64,7 +65,7 @@ def copy_script(diff: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_fault_gives_what_its_capture_shows(fault: str) -> None:
-    check_same(fault, run_on(fault, section_of(fault)), captured(fault))
+    check_same(fault, run_on(fault, entry_of(fault)), captured(fault))
 
 
 @pytest.mark.parametrize("fix", FIXES)
@@ -93,15 +94,15 @@ def test_git_takes_a_diff_out_again(diff: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("diff", FIXES + ON_CUDA)
 def test_page_shows_the_diff(diff: str) -> None:
-    assert section_of(diff), f"{PAGE} does not show {diff}; write it"
+    assert entry_of(diff), f"{PAGE} does not show {diff}; write it"
 
 
 @pytest.mark.parametrize("fault", ON_CUDA)
 def test_fault_raises_on_cuda_alone(fault: str, device: str) -> None:
     noted = run(fault, device=device).noted
-    message = re.search(r"```text\n(.*)\n```", section_of(fault))[1]
-    raised = [line for line in noted if line.startswith(message)]
-    assert len(raised) == (device == "cuda")
+    message = re.search(r"```text\n(.*)\n```", entry_of(fault))[1]
+    assert len(noted) == (device == "cuda")
+    assert all(line.startswith(message) for line in noted)
 
 
 # What the page says of them.
@@ -164,17 +165,17 @@ def failed_checks(name: str, text: str) -> list[str]:
     return failed
 
 
-CHECKED = [fault for fault in FAULTS if checks(section_of(fault))[1]]
+CHECKED = [fault for fault in FAULTS if checks(entry_of(fault))[1]]
 
 
 @pytest.mark.parametrize("fault", CHECKED)
 def test_a_check_of_its_entry_finds_the_fault(fault: str) -> None:
-    assert failed_checks(fault, section_of(fault))
+    assert failed_checks(fault, entry_of(fault))
 
 
 @pytest.mark.parametrize(
     ("script", "text"),
-    sorted({(changed_script(f), section_of(f)) for f in CHECKED}),
+    sorted({(changed_script(f), entry_of(f)) for f in CHECKED}),
 )
 def test_right_script_passes_the_checks(script: str, text: str) -> None:
     assert not failed_checks(script, text)
@@ -184,7 +185,7 @@ def is_silent(fault: str) -> bool:
     return not any("Error: " in line for line in captured(fault).noted)
 
 
-SILENT = [f for f in FAULTS if section_of(f) and is_silent(f)]
+SILENT = [f for f in FAULTS if entry_of(f) and is_silent(f)]
 
 
 @pytest.mark.parametrize("fault", SILENT)
@@ -215,22 +216,22 @@ def written_messages() -> list[tuple[str, str]]:
     Those of CUDA are left out: only a machine with CUDA gives them.
     """
     found = []
-    for anchor, text in SECTIONS.items():
-        if any(f":INCLUDE {fault}\n" in text for fault in ON_CUDA):
+    for entry in ENTRIES:
+        if any(f":INCLUDE {fault}\n" in entry for fault in ON_CUDA):
             continue
-        for block in re.findall(r"^```text\n(.*?)^```$", text, re.M | re.S):
+        for block in re.findall(r"^```text\n(.*?)^```$", entry, re.M | re.S):
             lines = [line for line in block.splitlines() if line[0] != ":"]
             found += [
-                (anchor, line) for line in lines if "cuda" not in line.lower()
+                (entry, line) for line in lines if "cuda" not in line.lower()
             ]
     return found
 
 
-@pytest.mark.parametrize(("anchor", "line"), written_messages())
+@pytest.mark.parametrize(("entry", "line"), written_messages())
 def test_written_message_is_one_of_the_entrys_faults(
-    anchor: str, line: str
+    entry: str, line: str
 ) -> None:
-    shown = [f for f in FAULTS if section_of(f) == SECTIONS[anchor]]
+    shown = [fault for fault in FAULTS if entry_of(fault) == entry]
     noted = sum([captured(fault).noted for fault in shown], [])
     assert line in noted
 
@@ -254,4 +255,3 @@ def test_uphill_loss_grows_at_once_at_any_rate() -> None:
         slower = {"learning_rate = 1e-6": f"learning_rate = {rate}"}
         losses = run(fault, changes=slower, every_step=True, steps=3).losses
         assert losses[0] < losses[1] < losses[2]
-
