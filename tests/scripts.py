@@ -61,6 +61,8 @@ SCRIPTS = [
     ),
 ]
 
+# The oracles of reference.py; test_one_trajectory.py holds scripts to them.
+ORACLES = ("weights", "layers", "adam", "momentum")
 BY_PATH = {script.path: script for script in SCRIPTS}
 # The nine of the tutorial, in its order.
 NINE = [s.path for s in SCRIPTS if not s.path.startswith("further/")]
