@@ -83,11 +83,9 @@ def test_session_prints_what_the_page_shows(
     parser, runner = doctest.DocTestParser(), doctest.DocTestRunner()
     source = dict(sessions(page))[line]
     if source != first_session(page):
-        imports = first_session(page)
-        runner.run(
-            parser.get_doctest(imports, names, page, page, 0),
-            clear_globs=False,
-        )
+        imports = parser.get_doctest(first_session(page), names, page, page, 0)
+        runner.run(imports, clear_globs=False)
+        names = imports.globs  # A copy of the names, with the imports.
     report: list[str] = []
     session = parser.get_doctest(source, names, page, page, line - 1)
     result = runner.run(session, out=report.append)
