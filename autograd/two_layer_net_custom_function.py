@@ -1,7 +1,7 @@
-"""The same net with an autograd operator of its own: ReLU, both ways.
+"""The same net with an autograd function of our own: ReLU, both ways.
 
-New: a torch.autograd.Function, called through apply, takes the place of
-torch.relu. Autograd calls its backward when it comes to it.
+New: a subclass of torch.autograd.Function replaces torch.relu. The forward
+pass calls it through apply, and autograd calls its backward method.
 
     python autograd/two_layer_net_custom_function.py
 """
@@ -14,22 +14,22 @@ class MyReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(h):
-        # What the operator computes. Nothing is recorded in here.
+        # What the function computes. Nothing in here is recorded.
         return torch.relu(h)
 
     @staticmethod
     def setup_context(ctx, inputs, output):
-        # What forward leaves for backward to find.
+        # Save what backward will need.
         (h,) = inputs
         ctx.save_for_backward(h)
 
     @staticmethod
     def backward(ctx, grad_output):
         # grad_output is the gradient of the loss with respect to the output.
-        # Return the gradient of the loss with respect to h: a new Tensor,
-        # because grad_output is not ours to change.
+        # Return the gradient of the loss with respect to h, as a new Tensor:
+        # grad_output may be used elsewhere, so never change it in place.
         (h,) = ctx.saved_tensors
-        return grad_output * (h > 0)
+        return torch.where(h > 0, grad_output, 0.0)
 
 
 torch.manual_seed(0)
@@ -50,7 +50,7 @@ w2 = torch.randn(H, D_out, device=device, requires_grad=True)
 
 learning_rate = 1e-6
 for t in range(500):
-    # Forward pass. apply runs our operator and adds it to the graph.
+    # Forward pass. apply runs our function and records it in the graph.
     h = x @ w1
     h_relu = MyReLU.apply(h)
     y_pred = h_relu @ w2
@@ -60,7 +60,7 @@ for t in range(500):
     if t % 50 == 0 or t == 499:
         print(f"step {t:3d}  loss {loss.item():.6e}")
 
-    # Backward pass: autograd for the rest, MyReLU.backward for the ReLU.
+    # Backward pass. For the ReLU, autograd calls MyReLU.backward.
     w1.grad = None
     w2.grad = None
     loss.backward()

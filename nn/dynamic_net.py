@@ -1,7 +1,7 @@
 """A net of random depth: control flow and weight sharing.
 
-New: a plain Python loop in forward uses one middle layer 0 to 3 times, so
-that each forward pass builds a graph of its own from the same parameters.
+New: a plain Python loop in forward uses one middle layer 0 to 3 times. Each
+forward pass builds a new graph from the same parameters.
 
     python nn/dynamic_net.py
 """
@@ -23,8 +23,8 @@ class DynamicNet(nn.Module):
 
     def forward(self, x, depth):
         h_relu = torch.relu(self.linear1(x))
-        # The depth is the number of hidden layers. All but the first are one
-        # module, used again and again with the same weights.
+        # The depth is the number of hidden layers. All but the first are the
+        # same module, used again with the same weights.
         for _ in range(depth - 1):
             h_relu = torch.relu(self.middle_linear(h_relu))
         return self.linear2(h_relu)
@@ -48,12 +48,12 @@ model = DynamicNet(D_in, H, D_out).to(device)
 loss_fn = nn.MSELoss(reduction="sum")
 print("parameters", sum(param.numel() for param in model.parameters()))
 
-# Momentum mixes the gradients of steps of different depths.
+# Momentum speeds up the descent, most of all where the net is deep.
 learning_rate = 1e-4
 optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
 
 for t in range(500):
-    # Forward pass, through a graph as deep as this step happens to want it.
+    # Forward pass, with a new random depth and so a new graph.
     depth = random.randint(1, 4)
     y_pred = model(x, depth)
 

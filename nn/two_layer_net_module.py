@@ -1,4 +1,4 @@
-"""The same net as a Module of its own.
+"""The same net as a Module of our own.
 
 New: a subclass of nn.Module names its layers in __init__ and says in forward
 how data flows through them.
@@ -15,13 +15,13 @@ class TwoLayerNet(nn.Module):
 
     def __init__(self, D_in, H, D_out):
         super().__init__()
-        # A module set as an attribute is registered: its parameters become
-        # parameters of this module.
+        # A module that you assign to an attribute is registered: its
+        # parameters become parameters of this module.
         self.linear1 = nn.Linear(D_in, H)
         self.linear2 = nn.Linear(H, D_out)
 
     def forward(self, x):
-        # Any Tensor operation and any Python may stand here.
+        # You can use any Tensor operation here, and any Python.
         h_relu = torch.relu(self.linear1(x))
         return self.linear2(h_relu)
 
@@ -46,7 +46,7 @@ learning_rate = 1e-4
 optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
 
 for t in range(500):
-    # Forward pass: calling the model calls its forward.
+    # Forward pass. Calling the model calls its forward method.
     y_pred = model(x)
 
     # The loss.

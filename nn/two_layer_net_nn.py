@@ -1,7 +1,7 @@
 """The same net with nn: layers that hold their own parameters.
 
 New: nn.Sequential chains layers into a model, a loss module compares its
-output with the target, and the update visits every parameter of the model.
+output with the target, and a loop updates every parameter of the model.
 
     python nn/two_layer_net_nn.py
 """
@@ -34,19 +34,19 @@ loss_fn = nn.MSELoss(reduction="sum")
 
 learning_rate = 1e-4
 for t in range(500):
-    # Forward pass: a model is called like a function.
+    # Forward pass. You call a model like a function.
     y_pred = model(x)
 
-    # The loss, by a module too.
+    # The loss, computed by a module too.
     loss = loss_fn(y_pred, y)
     if t % 50 == 0 or t == 499:
         print(f"step {t:3d}  loss {loss.item():.6e}")
 
-    # Backward pass, with the gradients of every parameter cleared first.
+    # Backward pass. Clear the gradients of all parameters first.
     model.zero_grad()
     loss.backward()
 
-    # Gradient descent, for all parameters alike.
+    # Gradient descent, the same for every parameter.
     with torch.no_grad():
         for param in model.parameters():
             param -= learning_rate * param.grad

@@ -1,7 +1,7 @@
 """The same net with optim: Adam makes the update.
 
-New: an optimizer is handed the parameters once. From then on it updates them
-and clears their gradients when it is told to.
+New: you hand an optimizer the parameters once. From then on it clears their
+gradients and updates them when you tell it to.
 
     python nn/two_layer_net_optim.py
 """

@@ -1,7 +1,8 @@
 """A two-layer ReLU net in numpy: forward and backward pass by hand.
 
-Where the tutorial begins. numpy knows arrays, but no gradients and no GPUs,
-so this script spells out the forward pass, the backward pass and the update.
+This is where the tutorial begins. numpy knows nothing about gradients or
+GPUs, so you write the forward pass, the backward pass and the update
+yourself.
 
     python tensor/two_layer_net_numpy.py
 """
@@ -13,7 +14,8 @@ rng = np.random.default_rng(0)
 # N: batch size, D_in: input size, H: hidden size, D_out: output size.
 N, D_in, H, D_out = 64, 1000, 100, 10
 
-# Random inputs and targets: there is nothing to find, only to memorise.
+# Random inputs and targets: there is no pattern to find, only numbers to
+# memorise.
 x = rng.standard_normal((N, D_in))
 y = rng.standard_normal((N, D_out))
 
@@ -23,7 +25,7 @@ w2 = rng.standard_normal((H, D_out))
 
 learning_rate = 1e-6
 for t in range(500):
-    # Forward pass: the prediction, one row for each row of x.
+    # Forward pass: compute the prediction, one row for each row of x.
     h = x @ w1
     h_relu = np.maximum(h, 0)
     y_pred = h_relu @ w2
@@ -33,8 +35,9 @@ for t in range(500):
     if t % 50 == 0 or t == 499:
         print(f"step {t:3d}  loss {loss:.6e}")
 
-    # Backward pass: the gradient of the loss with respect to each result
-    # above, from the last to the first. Each has the shape of its result.
+    # Backward pass: compute the gradient of the loss with respect to each
+    # result above, from the last to the first. Each gradient has the shape of
+    # its result.
     grad_y_pred = 2.0 * (y_pred - y)
     grad_w2 = h_relu.T @ grad_y_pred
     grad_h_relu = grad_y_pred @ w2.T

@@ -1,7 +1,7 @@
 """The same net with PyTorch Tensors: numpy's lines, on any device.
 
-New: the Tensor. It takes the place of the numpy array line by line, and it
-lives on the device that is named when it is made.
+New: the Tensor. It replaces the numpy array line by line, and it lives on the
+device you choose when you create it.
 
     python tensor/two_layer_net_tensor.py
 """
@@ -10,7 +10,7 @@ import torch
 
 torch.manual_seed(0)
 
-# The CPU, or the accelerator (mostly a GPU) if there is one.
+# Use the accelerator (usually a GPU) if there is one, and the CPU otherwise.
 device = torch.device("cpu")
 if torch.accelerator.is_available():
     device = torch.accelerator.current_accelerator()
@@ -18,7 +18,7 @@ if torch.accelerator.is_available():
 # N: batch size, D_in: input size, H: hidden size, D_out: output size.
 N, D_in, H, D_out = 64, 1000, 100, 10
 
-# Random inputs and targets, made on the device.
+# Random inputs and targets, created on the device.
 x = torch.randn(N, D_in, device=device)
 y = torch.randn(N, D_out, device=device)
 
