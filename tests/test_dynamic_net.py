@@ -168,6 +168,7 @@ def test_momentum_at_a_fixed_depth() -> None:
 
 
 def test_the_changing_depth_is_not_the_reason() -> None:
-    says("with a fixed depth of {}, momentum helps even more")
+    (depth,) = says("with a fixed depth of {}, momentum helps even more")
+    assert MODES["four"] == {"random.randint(1, 4)": f"{depth:.0f}"}
     gain = {mode: plain(mode) / with_momentum(mode) for mode in MODES}
     assert gain["four"] > gain["random"]
