@@ -85,10 +85,14 @@ def test_session_prints_what_the_page_shows(
     if source != first_session(page):
         imports = parser.get_doctest(first_session(page), names, page, page, 0)
         runner.run(imports, clear_globs=False)
-        names = imports.globs
+        names = imports.globs  # A copy of the names, with the imports.
     report: list[str] = []
     session = parser.get_doctest(source, names, page, page, line - 1)
-    result = runner.run(session, out=report.append)
+    result = runner.run(
+        session,
+        out=report.append,
+        clear_globs=False,  # torch.compile looks at them later.
+    )
     assert result.attempted, f"{page}:{line}: a session needs lines with >>>"
     assert not result.failed, "".join(report)
 
