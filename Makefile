@@ -6,18 +6,20 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 BIN := .venv/bin
+# What make check runs: scripts, oracle, captures, faults and pages.
+CHECKS := scripts one_trajectory outputs faults pages questions build_readme
 
-.PHONY: help examples further test readme outputs figures claims lint clean
+.PHONY: help examples further check test readme outputs figures lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make examples  train all nine nets, one after the other"
-	@echo "make further   run those of further/, costs.py last"
+	@echo "make further   run the scripts of further/, costs.py last"
+	@echo "make check     run the tests that every change needs"
 	@echo "make test      run every test"
 	@echo "make readme    rebuild each README.md from its README_raw.md"
 	@echo "make outputs   run the scripts and the faults, keep what they print"
 	@echo "make figures   draw the figures from the kept outputs"
-	@echo "make claims    list each sentence with the tests that hold it"
 	@echo "make lint      check the code and its format with ruff"
 	@echo "make clean     remove .venv and the caches"
 
@@ -29,6 +31,9 @@ examples further: .venv/installed
 		echo; echo "== $$script"; $(BIN)/python $$script || exit 1; \
 	done
 
+check: .venv/installed
+	$(BIN)/python -m pytest $(CHECKS:%=tests/test_%.py)
+
 test: .venv/installed
 	$(BIN)/python -m pytest
 
@@ -36,13 +41,10 @@ readme: .venv/installed
 	$(BIN)/python build_readme.py
 
 outputs: .venv/installed
-	$(BIN)/python make_outputs.py
+	$(BIN)/python tools/make_outputs.py
 
 figures: .venv/installed-dev
-	$(BIN)/python draw_figures.py
-
-claims: .venv/installed
-	@$(BIN)/python -m tests.claims
+	$(BIN)/python tools/draw_figures.py
 
 lint: .venv/installed-dev
 	$(BIN)/ruff check

@@ -1,15 +1,15 @@
-"""What the page says about autograd: graph, gradients, updates."""
+"""What the page says about autograd: graph, leaves, updates."""
 
-import re
 import weakref
 
 import pytest
 import torch
 
-from harness import EVERY_STEP, graph_functions, run
-from test_outputs import RAW
+from harness import graph_functions, run
+from pages import says
 
 SCRIPT = "autograd/two_layer_net_autograd.py"
+TENSOR_SCRIPT = "tensor/two_layer_net_tensor.py"
 
 
 @pytest.fixture
@@ -17,96 +17,157 @@ def w() -> torch.Tensor:
     return torch.tensor([1.0, -2.0, 3.0], requires_grad=True)
 
 
-def test_graph_leads_from_the_loss_to_the_leaves_that_asked() -> None:
-    script = run(SCRIPT).names
-    graph = "Sum Pow Sub Mm Relu AccumulateGrad Mm AccumulateGrad"
-    assert graph_functions(script["loss"]) == graph.split()
-    for name in ("w1", "w2"):
-        assert script[name].is_leaf and script[name].requires_grad
-        assert script[name].grad.shape == script[name].shape
-    for name in ("x", "y"):
-        assert script[name].grad is None and not script[name].requires_grad
-    assert not script["h"].is_leaf
-    assert (torch.ones(2) + 1).is_leaf  # A result, but not a recorded one.
+def test_nodes_of_the_graph_are_the_operations() -> None:
+    loss = run(SCRIPT, steps=1).names["loss"]
+    operations = ["Sum", "Pow", "Sub", "Mm", "Relu", "Mm"]
+    found = graph_functions(loss)
+    assert [f for f in found if f != "AccumulateGrad"] == operations
 
 
-def test_grad_is_none_before_backward_and_for_results(w) -> None:
-    assert w.grad is None
+def test_graph_ends_in_the_two_weights() -> None:
+    loss = run(SCRIPT, steps=1).names["loss"]
+    assert graph_functions(loss).count("AccumulateGrad") == 2
+
+
+@pytest.mark.parametrize("name", ["w1", "w2"])
+def test_weights_are_leaves_with_a_gradient(name: str) -> None:
+    weight = run(SCRIPT).names[name]
+    assert weight.is_leaf
+    assert weight.requires_grad
+    assert weight.grad.shape == weight.shape
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_nothing_goes_back_to_what_is_not_marked(name: str) -> None:
+    says("`x` and `y` are not marked, so nothing goes back to them")
+    tensor = run(SCRIPT).names[name]
+    assert not tensor.requires_grad
+    assert tensor.grad is None
+
+
+def test_marking_x_takes_the_reason_away() -> None:
+    made = "x = torch.randn(N, D_in, device=device"
+    marked = {f"{made})": f"{made}, requires_grad=True)"}
+    x = run(SCRIPT, steps=1, changes=marked).names["x"]
+    assert x.grad is not None
+
+
+def test_a_leaf_is_what_no_recorded_operation_made(w) -> None:
+    says("`w1` has no `grad_fn`, because no recorded operation made it")
+    assert not (0.5 * w).is_leaf
+    with torch.no_grad():
+        assert (0.5 * w).is_leaf
+
+
+def test_results_keep_no_gradient_unless_told_to(w) -> None:
     h, retained = w.square(), w.square()
     retained.retain_grad()
     (h + retained).sum().backward()
-    assert w.grad is not None and retained.grad.tolist() == [1, 1, 1]
+    assert retained.grad.tolist() == [1, 1, 1]
     with pytest.warns(UserWarning, match="not a leaf"):
         assert h.grad is None
 
 
-def test_gradients_add_up(w) -> None:
-    for backwards in (1, 2, 3):
-        w.square().sum().backward()
-        assert torch.equal(w.grad, backwards * 2 * w)
-
-
-def test_update_in_place_under_no_grad_keeps_the_leaf(w) -> None:
-    same, array = w, w.detach().numpy()
-    copied = array.copy()
+def test_update_in_place_keeps_the_tensor(w) -> None:
+    same = w
     with torch.no_grad():
         w -= 1
+    assert w is same
+    assert w.tolist() == [0, -3, 2]
+
+
+def test_nothing_is_recorded_under_no_grad(w) -> None:
+    with torch.no_grad():
         assert w.square().grad_fn is None
-    assert w is same and w.is_leaf and w.requires_grad
-    assert w.tolist() == array.tolist() == [0, -3, 2]
-    assert copied.tolist() == [1, -2, 3]
 
 
-# What the page's table shows, and the warning that it speaks of.
-IN_PLACE, NONE_TYPE, NO_GRAD = re.findall(
-    r"^\| `w1 .*`(\w+Error: .*)` \|$", RAW, re.MULTILINE
-)
-NOT_A_LEAF = "UserWarning: The .grad attribute of a Tensor that is not a leaf"
-OUTSIDE = {"with torch.no_grad():": "if True:"}
-W1, W2 = ({f"{w} -= ": f"{w} = {w} - "} for w in ("w1", "w2"))
+def test_prints_what_the_tensor_script_prints() -> None:
+    says("It prints exactly what the Tensor script printed")
+    assert run(SCRIPT).lines == run(TENSOR_SCRIPT).lines
 
 
-@pytest.mark.parametrize(
-    ("changes", "steps", "noted", "leaf", "asks"),
-    [
-        (OUTSIDE, 1, [IN_PLACE], True, True),
-        (OUTSIDE | W1 | W2, 2, [NOT_A_LEAF, NONE_TYPE], False, True),
-        (W1, 2, [NONE_TYPE], True, False),
-        (W1 | W2, 2, [NO_GRAD], True, False),
-    ],
-)
-def test_wrong_update_raises(changes, steps, noted, leaf, asks) -> None:
-    result = run(SCRIPT, changes=EVERY_STEP | changes)
-    w1, w2 = result.names["w1"], result.names["w2"]
-    assert len(result.losses) == steps
-    for line, start in zip(result.noted, noted, strict=True):
-        assert line.startswith(start)
-    assert (w1.is_leaf, w1.requires_grad) == (leaf, asks)
-    if changes == W1:  # As in faults/assigned_weight.diff.
-        assert w1.grad is None and w2.grad is not None
+def test_each_forward_pass_records_a_new_graph(w) -> None:
+    first, second = w.square(), w.square()
+    assert first.grad_fn is not second.grad_fn
 
 
-def test_weight_moved_to_a_gpu_is_a_result_and_raises(device) -> None:
-    assert not torch.ones(2, requires_grad=True).to("meta").is_leaf
-    made = "H, device=device, requires_grad=True)"
-    changes = {made: "H, requires_grad=True).to(device)"}
-    noted = run(SCRIPT, changes=changes, device=device).noted
-    assert noted[-1:] == [NONE_TYPE] * (device != "cpu")
-
-
-def test_graph_is_freed_and_recorded_anew(w) -> None:
-    loss = w.square().sum()
-    assert w.square().sum().grad_fn is not loss.grad_fn
-    loss.backward()
-    with pytest.raises(RuntimeError, match="backward through the graph a sec"):
-        loss.backward()
-
-
-def test_kept_loss_keeps_its_graph(w) -> None:
+@pytest.fixture
+def loss_and_result(w) -> tuple[torch.Tensor, weakref.ref]:
+    """A loss, and a reference to a result that its graph saves."""
     h = w.square()
-    loss, inside = h.square().sum(), weakref.ref(h)
-    kept = [loss.item(), loss.detach().numpy().copy(), loss]
-    del loss, h
-    assert inside() is not None
-    kept.pop()
-    assert inside() is None
+    return h.square().sum(), weakref.ref(h)
+
+
+def test_a_graph_holds_results_until_backward(loss_and_result) -> None:
+    loss, result = loss_and_result
+    assert result() is not None
+    loss.backward()
+    assert result() is None
+
+
+@pytest.mark.parametrize("keep", [torch.Tensor.item, torch.Tensor.detach])
+def test_item_and_detach_keep_no_graph(w, keep) -> None:
+    h = w.square()
+    result, kept = weakref.ref(h), keep(h.square().sum())
+    del h
+    assert result() is None
+    assert kept == 98
+
+
+def nodes_of(result: torch.Tensor) -> int:
+    return len(graph_functions(result))
+
+
+def test_graph_of_a_total_grows(w) -> None:
+    says("It grows if you add up losses, as in `total = total + loss`")
+    total, sizes = torch.tensor(0.0), []
+    for _ in range(3):
+        loss = w.square().sum()
+        loss.backward()
+        total = total + loss
+        sizes.append(nodes_of(total))
+    assert sizes[0] < sizes[1] < sizes[2]
+
+
+def test_graph_of_a_total_of_numbers_does_not(w) -> None:
+    total = torch.tensor(0.0)
+    for _ in range(3):
+        total = total + w.square().sum().item()
+    assert total.grad_fn is None
+
+
+# The exercise: w1 = w1 - ... under no_grad.
+
+
+@pytest.fixture(scope="module")
+def assigned():
+    return run("faults/assigned_weight.diff", every_step=True)
+
+
+def test_assigned_weight_fails_in_the_second_step(assigned) -> None:
+    says("The same line fails, but one step later.")
+    assert list(assigned.losses) == [0, 1]
+    assert "'float' and 'NoneType'" in assigned.noted[-1]
+
+
+def test_assigned_weight_does_not_require_a_gradient(assigned) -> None:
+    w1, w2 = assigned.names["w1"], assigned.names["w2"]
+    assert not w1.requires_grad
+    assert w1.grad is None
+    assert w2.grad is not None
+
+
+def test_outside_no_grad_it_fails_in_the_same_way() -> None:
+    says("Outside `no_grad` the line would fail in the same way.")
+    outside = {"with torch.no_grad():": "if True:"}
+    w2 = {"w2 -= learning_rate": "w2.data -= learning_rate"}
+    result = run("faults/assigned_weight.diff", changes=outside | w2)
+    assert "'float' and 'NoneType'" in result.noted[-1]
+    assert not result.names["w1"].is_leaf
+
+
+def test_marking_the_new_tensor_takes_the_failure_away() -> None:
+    new = "w1 = w1 - learning_rate * w1.grad"
+    marked = {new: f"w1 = ({new.removeprefix('w1 = ')}).requires_grad_()"}
+    mended = run("faults/assigned_weight.diff", changes=marked)
+    assert mended.lines == run(SCRIPT).lines

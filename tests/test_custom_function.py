@@ -1,20 +1,23 @@
-"""The custom ReLU, and what the page says of such operators."""
+"""The custom ReLU, and what the page says of such functions."""
 
-from types import SimpleNamespace
+import inspect
+import math
 
 import pytest
 import torch
 from torch.autograd.gradcheck import GradcheckError
 
 from harness import graph_functions, run
+from pages import blocks, says
+from scripts import LAST
 
 SCRIPT = "autograd/two_layer_net_custom_function.py"
+FORGOTTEN = "faults/no_mask.diff"
 
 
 @pytest.fixture(scope="module")
-def script() -> SimpleNamespace:
-    """What the custom function script leaves, its MyReLU among it."""
-    return SimpleNamespace(**run(SCRIPT, dtype="float64").names)
+def MyReLU() -> type:
+    return run(SCRIPT, steps=0).names["MyReLU"]
 
 
 @pytest.fixture
@@ -22,53 +25,66 @@ def h() -> torch.Tensor:
     return torch.tensor([-1.0, 0.0, 2.0], requires_grad=True)
 
 
-def test_custom_relu_passes_gradcheck_away_from_0(script) -> None:
-    for shape in ((), (3,), (5, 4), (2, 3, 2)):
-        h = torch.randn(shape, dtype=torch.float64)
-        h = (h + 0.1 * h.sign()).requires_grad_()
-        assert torch.autograd.gradcheck(script.MyReLU.apply, h)
-        assert torch.equal(script.MyReLU.apply(h), h.clamp(min=0))
+@pytest.mark.parametrize("shape", [(), (3,), (5, 4), (2, 3, 2)])
+def test_custom_relu_passes_gradcheck(MyReLU, shape) -> None:
+    h = torch.randn(shape, dtype=torch.float64)
+    h = (h + 0.1 * h.sign()).requires_grad_()  # Away from 0.
+    assert torch.autograd.gradcheck(MyReLU.apply, h)
 
 
-def test_forgotten_mask_is_seen_by_gradcheck_and_not_by_the_losses() -> None:
-    fault, first = "faults/no_mask.diff", {"range(500)": "range(1)"}
-    assert run(fault).losses[499] < run(SCRIPT).losses[499] < 1e-3
-    wrong, right = (run(s, changes=first).names for s in (fault, SCRIPT))
-    assert torch.equal(wrong["w2"].grad, right["w2"].grad)
-    assert not torch.allclose(wrong["w1"].grad, right["w1"].grad)
-    h = torch.tensor([-1.0, 2.0], dtype=torch.float64, requires_grad=True)
-    mismatch = "^Jacobian mismatch for output 0 with respect to input 0"
-    with pytest.raises(GradcheckError, match=mismatch):
-        torch.autograd.gradcheck(wrong["MyReLU"].apply, h)
+def test_forward_is_relu(MyReLU, h) -> None:
+    assert torch.equal(MyReLU.apply(h), torch.relu(h))
 
 
-def test_apply_puts_the_class_itself_into_the_graph(script) -> None:
-    graph = "Sum Pow Sub Mm MyReLUBackward AccumulateGrad Mm AccumulateGrad"
-    assert graph_functions(script.loss) == graph.split()
-    relu = "torch.relu(h)"
-    note = {f"return {relu}": f"print({relu}.grad_fn)\n        return {relu}"}
-    assert run(SCRIPT, changes=note).lines.count("None") == 500
-    # Making an instance warns, and no run of the script does.
-    with pytest.warns(DeprecationWarning, match="should not be instantiated"):
-        script.MyReLU()
-    for name in ("forward", "setup_context", "backward"):
-        assert isinstance(vars(script.MyReLU)[name], staticmethod)
+def backward(function, h: torch.Tensor, grad_output: list) -> list:
+    """Return the gradient with respect to h, given that of the output."""
+    (grad,) = torch.autograd.grad(
+        function(h), h, grad_outputs=torch.tensor(grad_output)
+    )
+    return grad.tolist()
 
 
-def test_backward_turns_one_gradient_into_another_as_torch_relu(script, h):
-    for relu in (script.MyReLU.apply, torch.relu):
-        output, backward = torch.func.vjp(relu, h)
-        assert output.tolist() == [0, 0, 2]
-        grad_output = torch.tensor([3.0, 4.0, 5.0])
-        assert backward(grad_output)[0].tolist() == [0, 0, 5]
-        assert grad_output.tolist() == [3, 4, 5]
+def test_backward_passes_positive_inputs_and_uses_0_at_0(MyReLU, h) -> None:
+    says("At exactly 0, ReLU has no derivative; like `torch.relu`, we use 0.")
+    assert backward(MyReLU.apply, h, [3.0, 4.0, 5.0]) == [0, 0, 5]
+    assert backward(torch.relu, h, [3.0, 4.0, 5.0]) == [0, 0, 5]
 
 
-def test_context_takes_tensors_and_attributes_in_either_form(h) -> None:
+def test_infinite_gradient_stops_at_a_negative_input(MyReLU, h) -> None:
+    assert backward(MyReLU.apply, h, [math.inf, 0.0, 0.0]) == [0, 0, 0]
+
+
+def test_a_product_with_the_mask_would_make_it_nan(h) -> None:
+    assert math.isnan((math.inf * (h > 0))[0])
+
+
+def test_backward_leaves_grad_output_as_it_was(MyReLU, h) -> None:
+    grad_output = torch.tensor([3.0, 4.0, 5.0])
+    MyReLU.apply(h).backward(grad_output)
+    assert grad_output.tolist() == [3, 4, 5]
+
+
+def test_apply_records_the_function_in_the_graph() -> None:
+    loss = run(SCRIPT, steps=1).names["loss"]
+    assert "MyReLUBackward" in graph_functions(loss)
+
+
+@pytest.mark.parametrize("method", ["forward", "setup_context", "backward"])
+def test_methods_are_static(MyReLU, method) -> None:
+    assert isinstance(vars(MyReLU)[method], staticmethod)
+
+
+def test_prints_the_losses_of_the_autograd_script() -> None:
+    says("It prints the same losses again.")
+    autograd = run("autograd/two_layer_net_autograd.py")
+    assert run(SCRIPT).lines == autograd.lines
+
+
+def test_older_form_does_both_jobs_in_forward(h) -> None:
     class Power(torch.autograd.Function):
         @staticmethod
-        def forward(ctx, h, n, *more):
-            ctx.save_for_backward(h, *more)
+        def forward(ctx, h, n):
+            ctx.save_for_backward(h)
             ctx.n = n
             return h**n
 
@@ -79,5 +95,72 @@ def test_context_takes_tensors_and_attributes_in_either_form(h) -> None:
 
     Power.apply(h, 3).sum().backward()
     assert h.grad.tolist() == [3, 0, 12]
-    with pytest.raises(TypeError, match="can only save variables"):
-        Power.apply(h, 3, "no Tensor")
+
+
+# The exercise.
+
+
+def with_the_check(name: str):
+    """Run a script with the page's lines for gradcheck below its class."""
+    (check,) = [
+        block
+        for _, block in blocks("README_raw.md", "python")
+        if "gradcheck" in block
+    ]
+    check = check.replace("exit()\n", "raise RuntimeError('the end')\n")
+    seed = "torch.manual_seed(0)\n"
+    return run(name, changes={seed: f"{seed}{check}"})
+
+
+def test_check_prints_true_and_does_not_train() -> None:
+    says("It prints `True`, or raises where the two differ.")
+    result = with_the_check(SCRIPT)
+    assert result.lines == ["True"]
+    assert result.noted == ["RuntimeError: the end"]
+
+
+def test_check_sees_the_forgotten_mask() -> None:
+    says(
+        "`GradcheckError: Jacobian mismatch for output 0 with respect to "
+        "input 0`"
+    )
+    (error,) = with_the_check(FORGOTTEN).noted
+    message = "Jacobian mismatch for output 0 with respect to input 0"
+    assert error.partition("GradcheckError: ")[2].startswith(message)
+
+
+def test_check_needs_float64(MyReLU) -> None:
+    (eps,) = says("in float32 the default step of {} drowns in rounding")
+    parameters = inspect.signature(torch.autograd.gradcheck).parameters
+    assert parameters["eps"].default == eps
+    h = torch.tensor([-1.0, 2.0], requires_grad=True)
+    with pytest.warns(UserWarning, match="not a double precision"):
+        with pytest.raises(GradcheckError):
+            torch.autograd.gradcheck(MyReLU.apply, h)
+
+
+def test_a_larger_step_takes_that_reason_away(MyReLU) -> None:
+    h = torch.tensor([-1.0, 2.0], requires_grad=True)
+    with pytest.warns(UserWarning, match="not a double precision"):
+        assert torch.autograd.gradcheck(MyReLU.apply, h, eps=1e-2, atol=1e-3)
+
+
+def test_check_fails_at_0_though_backward_is_right(MyReLU) -> None:
+    says("And keep `h` away from 0, where ReLU has no derivative.")
+    h = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(GradcheckError):
+        torch.autograd.gradcheck(MyReLU.apply, h)
+
+
+def test_losses_do_not_see_the_forgotten_mask() -> None:
+    says("They fall, and with this seed they end even lower than the right")
+    assert run(FORGOTTEN).losses[LAST] < run(SCRIPT).losses[LAST]
+
+
+def test_forgotten_mask_spoils_the_gradient_of_w1_alone() -> None:
+    (examples,) = says("and the net memorises its {} examples all the same")
+    wrong = run(FORGOTTEN, steps=1).names
+    right = run(SCRIPT, steps=1).names
+    assert torch.equal(wrong["w2"].grad, right["w2"].grad)
+    assert not torch.allclose(wrong["w1"].grad, right["w1"].grad)
+    assert len(right["x"]) == examples

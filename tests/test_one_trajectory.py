@@ -74,7 +74,7 @@ def test_scripts_with_layers_follow_their_optimizer(
     layers = list(zip(parts[::2], parts[1::2], strict=True))
     last = len(layers) - 1
     # A net of depth 1 goes from the first layer to the last.
-    depths = result.draws or [1] * STEP_COUNT
+    depths = result.draws if result.depths else [1] * STEP_COUNT
     paths = [[0, *[1] * (depth - 1), last] for depth in depths]
     x, y = to_array(result.names["x"]), to_array(result.names["y"])
     # In TensorFlow's graph, a layer that is not used has a gradient of 0.

@@ -1,81 +1,90 @@
-"""What the pages say the scripts print, and what the figure shows."""
+"""The kept outputs, and the figure that is drawn from them."""
 
-import re
-
-import numpy as np
 import pytest
 
 from draw_figures import FIGURES, LINES, fingerprint
-from harness import ROOT, SCRIPTS, STEPS, Run, own_processes
-from make_outputs import COSTS, FAULTS, NOTED, capture_path
+from harness import captured
+from make_outputs import FAULTS, ROOT, capture_path
+from pages import says
+from scripts import LAST, NINE, SCRIPTS
 
-RAW = (ROOT / "README_raw.md").read_text("utf-8")
-NINE = re.findall(r"^:INCLUDE (.*\.py)$", RAW, re.MULTILINE)
-
-
-def captured(name: str) -> Run:
-    """Return what outputs/ keeps of a script or a fault, as a run."""
-    lines = capture_path(name).read_text("utf-8").splitlines()
-    noted = [line for line in lines if NOTED.match(line)]
-    return Run(lines[: len(lines) - len(noted)], noted=noted)
-
-
-def check_same(printed: Run, shown: Run) -> None:
-    """Check that two runs print the same, up to another machine's rounding."""
-    lines = ["\n".join(run.lines) for run in (printed, shown)]
-    assert len({re.sub(r"loss \S+", "loss", each) for each in lines}) == 1
-    assert printed.noted == shown.noted
-    for step, loss in printed.losses.items():
-        expected = shown.losses[step]
-        # Other instruction sets and thread counts were seen to move the last
-        # losses by up to 2 %, and those of the faults no more.
-        margin = 1e-3 if step <= 50 else 0.5
-        assert loss == pytest.approx(expected, rel=margin, nan_ok=True)
-
-
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_script_still_prints_what_is_captured(script: str) -> None:
-    check_same(Run(own_processes(script)[0][1].splitlines()), captured(script))
+WITHOUT_NN = NINE[:5]
+FLOAT32 = NINE[1:5]
 
 
 def test_every_capture_has_its_source() -> None:
-    captures = sorted((ROOT / "outputs").rglob("*.*"))
-    sources = [*SCRIPTS, COSTS, *FAULTS]
-    assert captures == sorted(capture_path(name) for name in sources)
+    kept = sorted((ROOT / "outputs").rglob("*.txt"))
+    sources = [script.path for script in SCRIPTS] + FAULTS
+    expected = sorted(map(capture_path, sources))
+    assert kept == expected, (
+        "outputs/ and its sources differ; delete what has no source, or run: "
+        "make outputs"
+    )
 
 
-def test_main_page_shows_each_capture_once_and_says_what_is_the_same() -> None:
-    _, tensor, autograd, custom, *_, optim, module, _ = NINE
-    same = {autograd: tensor, custom: tensor, module: optim}
-    for script in NINE:
-        shown = RAW.count(f":INCLUDE outputs/{script[:-3]}.txt\n")
-        assert shown == (script not in same)
-    for script, other in same.items():
-        assert own_processes(script)[0][1] == own_processes(other)[0][1]
+def test_figure_shows_all_nine() -> None:
+    shown = [script for scripts in LINES.values() for script in scripts]
+    assert sorted(shown) == sorted(NINE)
 
 
-def test_figure_shows_what_its_text_says() -> None:
-    assert sorted(sum(LINES.values(), [])) == sorted(NINE)
-    for scripts in LINES.values():
-        assert len({tuple(captured(s).lines) for s in scripts}) == 1
-    losses = np.array([list(captured(s).losses.values()) for s in NINE])
-    at = dict(zip(STEPS, losses.T, strict=True))
-    without_nn, numpy, float32, with_nn = np.s_[:5, 0, 1:5, 5:8]
-    assert at[0][without_nn] == pytest.approx(3e7, rel=0.15)
-    assert at[300][without_nn] == pytest.approx(6e-3, rel=0.35)
-    assert np.all(at[300][float32] > 5 * at[350][float32])
-    assert np.all(at[450][float32] < 3 * at[499][float32])
-    assert at[499][float32] == pytest.approx(3e-5, rel=0.2)
-    assert at[499][numpy] == pytest.approx(5e-7, rel=0.1)
-    assert at[0][with_nn] == pytest.approx(6e2, rel=0.1)
-    assert at[499][with_nn] == pytest.approx([1e-5, 7e-7, 7e-7], rel=0.5)
-    late = list(losses[8, 4:])
-    assert late[0] == pytest.approx(0.5, rel=0.1)
-    assert late not in (sorted(late), sorted(late, reverse=True))
+@pytest.mark.parametrize("label", LINES)
+def test_scripts_that_share_a_line_print_the_same(label: str) -> None:
+    first, *others = LINES[label]
+    for script in others:
+        assert captured(script).lines == captured(first).lines, script
 
 
-@pytest.mark.parametrize("name", FIGURES)
-def test_figures_are_up_to_date(name: str) -> None:
-    for theme in ("light", "dark"):
-        svg = (ROOT / f"figures/{name}-{theme}.svg").read_text("utf-8")
-        assert fingerprint(name) in svg, "run: make figures"
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("figure", FIGURES)
+def test_figure_is_up_to_date(figure: str, theme: str) -> None:
+    path = f"figures/{figure}-{theme}.svg"
+    svg = (ROOT / path).read_text("utf-8")
+    assert fingerprint(figure) in svg, f"{path} is old; run: make figures"
+
+
+# What the description of the figure says.
+
+
+def loss(script: str, step: float) -> float:
+    return captured(script).losses[int(step)]
+
+
+@pytest.mark.parametrize("script", WITHOUT_NN)
+def test_five_scripts_fall_together(script: str) -> None:
+    first, later, step = says(
+        "The five scripts without nn fall together from about {} to {} at "
+        "step {};"
+    )
+    assert loss(script, 0) == pytest.approx(first, rel=0.15)
+    assert loss(script, step) == pytest.approx(later, rel=0.35)
+
+
+@pytest.mark.parametrize("script", FLOAT32)
+def test_four_slow_down_in_float32(script: str) -> None:
+    (end,) = says("then the four in float32 slow down and end near {},")
+    assert loss(script, LAST) == pytest.approx(end, rel=0.2)
+
+
+def test_numpy_goes_on() -> None:
+    (end,) = says("while numpy goes on to {}.")
+    assert loss(NINE[0], LAST) == pytest.approx(end, rel=0.1)
+
+
+def test_nn_falls_further() -> None:
+    first, end, end_of_adam = says(
+        "nn falls from {} to {}, optim and module to {}."
+    )
+    nn, optim, module = NINE[5:8]
+    assert loss(nn, 0) == pytest.approx(first, rel=0.1)
+    assert loss(nn, LAST) == pytest.approx(end, rel=0.5)
+    assert loss(optim, LAST) == pytest.approx(end_of_adam, rel=0.5)
+    assert loss(module, LAST) == pytest.approx(end_of_adam, rel=0.5)
+
+
+def test_dynamic_net_goes_up_and_down() -> None:
+    level, step = says(
+        "The dynamic net falls to about {} at step {} and then goes up and"
+    )
+    assert loss(NINE[8], step) == pytest.approx(level, rel=0.1)
+    late = [loss(NINE[8], t) for t in (200, 250, 300, 350, 400, 450)]
+    assert sorted(late, reverse=True) != late

@@ -4,7 +4,12 @@ import random
 
 import pytest
 
-from harness import Run, import_tensorflow, run
+from harness import Run, import_tensorflow, run, source_of
+from pages import says
+from scripts import LAST, STEP_COUNT
+
+SCRIPT = "autograd/tf_two_layer_net.py"
+FROZEN = "faults/rate_frozen.diff"
 
 
 @pytest.fixture(scope="module")
@@ -14,80 +19,107 @@ def tf():
 
 @pytest.fixture(scope="module")
 def result() -> Run:
-    return run("autograd/tf_two_layer_net.py")
+    return run(SCRIPT)
 
 
-def traces(function) -> int:
-    return function.experimental_get_tracing_count()
+@pytest.fixture(scope="module")
+def operations(result) -> list[str]:
+    """The kinds of the operations in the graph of a step."""
+    x, y = result.names["x"], result.names["y"]
+    concrete = result.names["train_step"].get_concrete_function(x, y)
+    return [operation.type for operation in concrete.graph.get_operations()]
 
 
-def test_one_graph_of_the_whole_step_is_traced_once(result) -> None:
-    assert [line[:4] for line in result.lines] == ["trac", *["step"] * 11]
-    x, y, train_step = (result.names[n] for n in ("x", "y", "train_step"))
-    assert traces(train_step) == 1
-    graph = train_step.get_concrete_function(x, y).graph
-    kinds = [operation.type for operation in graph.get_operations()]
-    # Two products forward; w2's, h_relu's and w1's gradient backward.
-    assert kinds.count("MatMul") == 5
-    assert kinds.count("Relu") == kinds.count("ReluGrad") == 1
-    assert kinds.count("AssignSubVariableOp") == 2
-    # x, y, w1 and w2 are fed; the learning rate is a constant.
-    assert kinds.count("Placeholder") == 4
-    assert type(result.names["learning_rate"]) is float
-    assert "float_val: 1e-06\n" in str(graph.as_graph_def())
-    assert not [kind for kind in kinds if "Print" in kind or "Py" in kind]
+def test_python_runs_in_the_first_call_alone(result) -> None:
+    (others,) = says("The other {} calls run the graph, and none of your")
+    assert result.lines.count("tracing train_step") == 1
+    assert result.lines[0] == "tracing train_step"
+    assert others == STEP_COUNT - 1
 
 
-def test_tape_notes_the_operations_inside_its_with(tf) -> None:
+def test_step_is_traced_once(result) -> None:
+    train_step = result.names["train_step"]
+    assert train_step.experimental_get_tracing_count() == 1
+
+
+def test_graph_holds_forward_and_backward_pass(operations) -> None:
+    # Two products forward; backward those for w2, h_relu and w1.
+    assert operations.count("MatMul") == 5
+    assert operations.count("Relu") == 1
+    assert operations.count("ReluGrad") == 1
+
+
+def test_graph_holds_the_update(operations) -> None:
+    assert operations.count("AssignSubVariableOp") == 2
+
+
+def test_graph_holds_no_python(operations) -> None:
+    assert "PrintV2" not in operations
+    assert "PyFunc" not in operations
+
+
+def test_tape_records_what_stands_inside_it(tf) -> None:
     w = tf.Variable(3.0)
-    with tf.GradientTape() as tape:
+    with tf.GradientTape(persistent=True) as tape:
         inside = w * w
     outside = w * w
-    # That of the sum, were both noted, would be 12.
-    assert tape.gradient([inside, outside], w) == 6
+    assert tape.gradient(inside, w) == 6
+    assert tape.gradient(outside, w) is None
 
 
-def test_only_another_number_shape_or_type_is_traced_again(tf) -> None:
-    double, counts = tf.function(lambda value: 2 * value), []
-    for value in (1, 1, 2, *map(tf.constant, (1.0, 2.0, 1, [1]))):
-        assert double(value) == 2 * value
-        counts.append(traces(double))
-    assert counts == [1, 1, 2, 3, 3, 4, 5]
+# The exercise.
 
 
-def test_rate_is_frozen_unless_it_is_a_variable(tf, result) -> None:
-    fault = "faults/rate_frozen.diff"
-    changed = run(fault)
-    assert changed.lines == result.lines and not changed.noted
-    # Traced anew, for another shape, it reads the name: a rate of 0.
-    w1, before = changed.names["w1"], changed.names["w1"].numpy()
-    changed.names["train_step"](tf.ones((32, 1000)), tf.ones((32, 10)))
-    assert (w1.numpy() == before).all()
+def test_frozen_rate_changes_nothing() -> None:
+    (step,) = says("does the net stop learning at step {}?")
+    frozen = run(FROZEN)
+    assert f"    if t == {step:.0f}:" in source_of(FROZEN)[1]
+    assert frozen.lines == run(SCRIPT).lines
+    assert frozen.noted == []
+
+
+def test_a_variable_as_the_rate_stops_the_learning() -> None:
+    says("make it a `tf.Variable` and call `learning_rate.assign(0.0)`")
     variable = {
         "learning_rate = 1e-6": "learning_rate = tf.Variable(1e-6)",
         "        learning_rate = 0.0": "        learning_rate.assign(0.0)",
     }
-    losses = run(fault, changes=variable).losses
-    assert losses[200] > losses[250] == losses[300] == losses[499]
+    losses = run(FROZEN, changes=variable).losses
+    assert losses[200] > losses[250]
+    assert losses[250] == losses[LAST]
+
+
+def test_another_value_under_the_name_of_a_variable_does_not() -> None:
+    says("A plain `=` would change nothing then either.")
+    made = {"learning_rate = 1e-6": "learning_rate = tf.Variable(1e-6)"}
+    assert run(FROZEN, changes=made).lines == run(SCRIPT).lines
+
+
+def test_without_the_graph_the_rate_is_not_frozen() -> None:
+    losses = run(FROZEN, changes={"@tf.function\n": ""}).losses
+    assert losses[300] == losses[LAST]
+
+
+def lengths(function) -> set[int]:
+    """Return the lengths of the loop in forty calls of a function."""
+    random.seed(0)
+    return {int(function()) for _ in range(40)}
 
 
 def test_python_loop_keeps_its_length_in_a_graph_alone(tf) -> None:
+    says("keeps the length that it had during tracing")
+
     def turns():
         return sum(tf.constant(1) for _ in range(random.randint(1, 4)))
 
-    random.seed(0)
-    for function, lengths in ((turns, 4), (tf.function(turns), 1)):
-        assert len({int(function()) for _ in range(40)}) == lengths
+    assert len(lengths(turns)) == 4
+    assert len(lengths(tf.function(turns))) == 1
 
 
-def test_loop_of_the_graph_itself_changes_from_call_to_call(tf) -> None:
+def test_while_loop_of_the_graph_changes_its_length(tf) -> None:
     def while_loop(n):
         return tf.while_loop(lambda i: i < n, lambda i: [i + 1], [0])[0]
 
-    def scan(n):
-        return tf.scan(lambda turns, _: turns + 1, tf.range(n), 0)[-1]
-
-    for loop in (while_loop, scan):
-        graph = tf.function(loop, autograph=False)
-        assert [graph(tf.constant(n)) for n in (1, 2, 3, 4)] == [1, 2, 3, 4]
-        assert traces(graph) == 1
+    graph = tf.function(while_loop, autograph=False)
+    assert [int(graph(tf.constant(n))) for n in (1, 2, 3)] == [1, 2, 3]
+    assert graph.experimental_get_tracing_count() == 1

@@ -1,54 +1,165 @@
-"""What the page says of Tensors, devices and float32."""
+"""Tensors beside numpy: the same lines, other digits, what float32 loses."""
 
 import numpy as np
 import pytest
 import torch
 
-from build_readme import cut, read_lines
-from harness import ROOT, run
+from build_readme import read_code
+from harness import ROOT, Run, run
+from pages import says
+from scripts import LAST
 
 SCRIPT = "tensor/two_layer_net_tensor.py"
+NUMPY = "tensor/two_layer_net_numpy.py"
+FLOAT64 = "faults/float64.diff"
 
 
-def test_scripts_correspond_line_by_line() -> None:
-    with pytest.raises(ValueError, match="step must be greater than zero"):
-        torch.ones(3)[::-1]
-    assert torch.arange(3).flip(0).tolist() == [2, 1, 0]
-    numpy, tensor = (
-        "\n".join(cut(read_lines(ROOT, script), script, True))
-        for script in ("tensor/two_layer_net_numpy.py", SCRIPT)
-    )
-    numpy = numpy.replace("np.maximum(h, 0)", "torch.relu(h)")
-    numpy = numpy.replace("np.", "torch.").replace("{loss:", "{loss.item():")
-    assert numpy.split("rate = ")[1] == tensor.split("rate = ")[1]
+def loop(script: str) -> list[str]:
+    """Return the lines of code from the learning rate on."""
+    lines = read_code(ROOT, script, only_code=True)
+    return lines[lines.index("learning_rate = 1e-6") :]
 
 
-def test_tensors_are_made_on_the_cpu_and_copied_elsewhere() -> None:
-    x = torch.ones(2, 3)
-    for tensor, device in ((x.to("meta"), "meta"), (x, "cpu")):
-        product = tensor @ tensor.T
-        assert tensor.device.type == product.device.type == device
+def test_training_loops_differ_in_the_names_of_functions_alone() -> None:
+    translated = [
+        line.replace("np.maximum(h, 0)", "torch.relu(h)")
+        .replace("np.square", "torch.square")
+        .replace("{loss:", "{loss.item():")
+        for line in loop(NUMPY)
+    ]
+    assert translated == loop(SCRIPT)
 
 
-def test_tensors_are_float32_and_the_loss_has_no_dimensions() -> None:
-    loss = run(SCRIPT).names["loss"]
-    assert loss.shape == () and loss.dtype == torch.float32
-    assert type(loss.item()) is float and loss.item() == loss
+def test_to_returns_a_copy_elsewhere_and_itself_at_home() -> None:
+    says("returns a copy of `x` there, or `x` itself if it is there already")
+    x = torch.ones(2)
+    assert x.to("meta") is not x
+    assert x.to("cpu") is x
 
 
-def test_float32_beside_float64() -> None:
-    brought, tensor = torch.from_numpy(np.ones((2, 2))), torch.ones(2, 2)
-    assert (brought.dtype, tensor.dtype) == (torch.float64, torch.float32)
+def test_operations_run_where_their_tensors_live() -> None:
+    x = torch.ones(2, 2, device="meta")
+    assert (x @ x).device.type == "meta"
+
+
+def test_item_is_a_python_number() -> None:
+    loss = run(SCRIPT, steps=1).names["loss"]
+    assert loss.shape == ()
+    assert type(loss.item()) is float
+
+
+def test_numpy_and_float32_do_not_mix() -> None:
+    says("the matrix product of a float64 and a float32 Tensor raises")
+    brought = torch.from_numpy(np.ones((2, 2)))
     with pytest.raises(RuntimeError, match="same dtype"):
-        brought @ tensor
-    assert (brought.float() @ tensor).dtype == torch.float32
+        brought @ torch.ones(2, 2)
+
+
+def test_digits_of_the_two_dtypes() -> None:
+    says("float32 keeps about seven digits, float64 about sixteen")
     for dtype, digits in ((torch.float32, 7), (torch.float64, 16)):
-        assert digits - 1 < -np.log10(torch.finfo(dtype).eps) < digits
+        assert -np.log10(torch.finfo(dtype).eps) == pytest.approx(
+            digits, abs=0.5
+        )
+
+
+@pytest.fixture(scope="module")
+def two_orders() -> list[Run]:
+    """The script, and the script with its sums in another order."""
+    turned = {"h = x @ w1": "h = x.flip(1) @ w1.flip(0)"}
+    return [run(SCRIPT), run(SCRIPT, changes=turned)]
+
+
+def test_first_losses_agree_and_last_ones_do_not(two_orders) -> None:
+    says("the first losses agree in most digits and the last ones in few")
+    one, other = (result.losses for result in two_orders)
+    assert other[0] == pytest.approx(one[0], rel=1e-5)
+    assert other[LAST] != pytest.approx(one[LAST], rel=1e-4)
+
+
+def loss_to(result: Run, y: torch.Tensor) -> float:
+    """Return the loss of the trained net, measured to some target."""
+    names = result.names
+    y_pred = torch.relu(names["x"] @ names["w1"]) @ names["w2"]
+    return (y_pred - y).square().sum().item()
+
+
+def test_tiny_differences_are_why(two_orders) -> None:
+    says("the loss is made of their tiny differences, where rounding weighs")
+    # To a target that is far away, the two nets have the same loss.
+    far = two_orders[0].names["y"] + 1
+    one, other = (loss_to(result, far) for result in two_orders)
+    assert other == pytest.approx(one, rel=1e-5)
+
+
+def lost_updates(result: Run) -> list[float]:
+    """Return the share of w1 that each step leaves exactly as it is."""
+    return [float(line) for line in result.lines if "step" not in line]
+
+
+SHOW_LOST = {
+    "    w1 -= ": (
+        "    lost = (w1 - learning_rate * grad_w1 == w1) & (grad_w1 != 0)\n"
+        "    print(lost.double().mean().item())\n"
+        "    w1 -= "
+    )
+}
 
 
 def test_float32_loses_updates() -> None:
-    lost = "(w1 - learning_rate * grad_w1 == w1) & (grad_w1 != 0)"
-    note = f"    print(({lost}).double().mean().item())\n    w1 -= "
-    lines = run(SCRIPT, changes={"    w1 -= ": note}).lines
-    share = [float(line) for line in lines if "step" not in line]
-    assert (share[350], share[499]) == pytest.approx((0.78, 0.95), abs=0.01)
+    share = lost_updates(run(SCRIPT, changes=SHOW_LOST))
+    early, percent, late, more = says(
+        "the update at step {} leaves {} % of the entries of `w1` exactly as "
+        "they were, and the update at step {} leaves {} %"
+    )
+    assert 100 * share[int(early)] == pytest.approx(percent, abs=1)
+    assert 100 * share[int(late)] == pytest.approx(more, abs=1)
+    assert late == LAST
+
+
+def test_float64_loses_none() -> None:
+    assert max(lost_updates(run(FLOAT64, changes=SHOW_LOST))) < 0.001
+
+
+def test_float64_ends_lower_with_the_same_numbers() -> None:
+    says("A hundred times lower, from the same random numbers.")
+    ratio = run(SCRIPT).losses[LAST] / run(FLOAT64).losses[LAST]
+    assert 50 < ratio < 200
+
+
+def test_how_much_lower_depends_on_the_seed() -> None:
+    low, high = says(
+        "with the six seeds from 0 to 5, float64 ends between {} and {} "
+        "times lower"
+    )
+    ratios = [
+        run(SCRIPT, seed=seed).losses[LAST]
+        / run(FLOAT64, seed=seed).losses[LAST]
+        for seed in range(6)
+    ]
+    assert min(ratios) == pytest.approx(low, rel=0.1)
+    assert max(ratios) == pytest.approx(high, rel=0.1)
+
+
+SCALED = {
+    "w1 = torch.randn(D_in, H, device=device)": (
+        "w1 = (2 / D_in) ** 0.5 * torch.randn(D_in, H, device=device)"
+    ),
+    "w2 = torch.randn(H, D_out, device=device)": (
+        "w2 = (2 / H) ** 0.5 * torch.randn(H, D_out, device=device)"
+    ),
+    "learning_rate = 1e-6": "learning_rate = 2e-4",
+}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_smaller_weights_take_the_floor_away(seed: int) -> None:
+    *twos, rate, loss = says(
+        "Scale them down, `w1` by √({} / D_in) and `w2` by √({} / H), and use "
+        "a rate of {}: then the loss falls below {} in float32 too, with each "
+        "of four seeds."
+    )
+    result = run(SCRIPT, seed=seed, changes=SCALED)
+    assert twos == [2, 2]
+    assert result.names["learning_rate"] == rate
+    assert result.losses[LAST] < loss
