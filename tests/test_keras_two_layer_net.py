@@ -5,6 +5,7 @@ import pytest
 
 import make_outputs
 from harness import Run, change, run, source_of
+from pages import says
 
 SCRIPT = "further/keras_two_layer_net.py"
 STEPS = 4
@@ -54,10 +55,13 @@ def test_evaluate_leaves_the_weights_as_they_are(result) -> None:
         assert np.array_equal(old, new)
 
 
-def test_fit_cuts_arrays_into_batches_of_32(start) -> None:
+def test_fit_cuts_arrays_into_batches(start) -> None:
     model, x, y = start.names["model"], start.names["x"], start.names["y"]
-    model.fit(x[:33], y[:33], verbose=0)
-    assert model.optimizer.iterations == 2
+    (size,) = map(int, says("cut arrays into batches of {}"))
+    model.fit(x[:size], y[:size], verbose=0)
+    assert model.optimizer.iterations == 1
+    model.fit(x[: size + 1], y[: size + 1], verbose=0)
+    assert model.optimizer.iterations == 1 + 2
 
 
 def test_two_batches_report_half_of_the_sum(start) -> None:
@@ -112,7 +116,8 @@ def test_compile_compiles_nothing_on_a_cpu(start) -> None:
 )
 def test_dense_draws_from_a_wider_range(start, layer, inputs, outputs):
     weight = start.names["model"].get_weights()[layer]
-    bound = (6 / (inputs + outputs)) ** 0.5
+    (six,) = says("±√({} / (inputs + outputs)) here, ±1 / √inputs there")
+    bound = (six / (inputs + outputs)) ** 0.5
     assert weight.max() == pytest.approx(bound, rel=0.02)
     assert weight.min() == pytest.approx(-bound, rel=0.02)
     assert bound > 2 * inputs**-0.5
