@@ -145,7 +145,7 @@ def assigned():
 
 
 def test_assigned_weight_fails_in_the_second_step(assigned) -> None:
-    says("The same line fails, but one step later.")
+    says("The changed line fails, but one step later.")
     assert list(assigned.losses) == [0, 1]
     assert "'float' and 'NoneType'" in assigned.noted[-1]
 

@@ -97,7 +97,7 @@ def test_weights_as_nn_draws_them_take_the_need_for_a_tiny_rate_away() -> None:
 
 def test_it_is_the_change_of_the_gradient_and_not_its_size() -> None:
     says(
-        "a small change of the weights changes the gradient a lot, so only "
+        "a small change in the weights changes the gradient a lot, so only "
         "tiny steps were stable"
     )
     # A target close to the first prediction makes the gradients small.

@@ -142,7 +142,7 @@ def test_seed_reaches_the_script(script: str) -> None:
 
 
 def test_scripts_take_the_steps_that_the_page_says() -> None:
-    (count,) = says("with respect to it, {} times")
+    (count,) = says("Then, {} times, *gradient descent* moves each weight")
     assert count == STEP_COUNT
     assert len(STEPS) == 11
 
@@ -213,8 +213,8 @@ def predictions(script: str, result: Run, x: np.ndarray) -> list[np.ndarray]:
 @pytest.mark.parametrize("script", NINE)
 def test_trained_nets_have_only_memorised(script: str) -> None:
     (examples,) = says(
-        "the net has memorised {} examples. On new examples it predicts "
-        "worse than someone who always says 0"
+        "the net has memorised {} examples. On new examples it does worse "
+        "than always predicting 0"
     )
     assert examples == 64
     rng = np.random.default_rng(5)
