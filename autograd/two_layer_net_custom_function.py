@@ -26,8 +26,8 @@ class MyReLU(torch.autograd.Function):
     @staticmethod
     def backward(ctx, grad_output):
         # grad_output is the gradient of the loss with respect to the output.
-        # Return the gradient of the loss with respect to h, as a new Tensor:
-        # grad_output may be used elsewhere, so never change it in place.
+        # Return the gradient of the loss with respect to h. Do not change
+        # grad_output in place: it may be used elsewhere too.
         (h,) = ctx.saved_tensors
         return torch.where(h > 0, grad_output, 0.0)
 

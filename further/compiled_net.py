@@ -1,8 +1,8 @@
 """The same net compiled: the loss as a static graph, in PyTorch.
 
-New: torch.compile catches the operations of a Python function in a graph and
-hands it to a backend, which returns what shall run in its place. The backend
-here prints the graph and returns it as it is.
+New: torch.compile captures the operations of a Python function in a graph and
+hands it to a backend, which returns what to run instead. The backend here
+prints the graph and returns it as it is.
 
     python further/compiled_net.py
 """
@@ -11,9 +11,10 @@ import torch
 
 
 def print_graph(graph_module, example_inputs):
-    """A backend: is handed a graph, returns the function to call instead."""
-    # The nodes in the order in which they run, each by its name: inputs,
-    # operations, output. A GraphModule can be called like any module.
+    """A backend: takes a graph, returns the function to call instead."""
+    # The names of the nodes, in the order in which they run: first the
+    # inputs, then the operations, then the output. A GraphModule can be
+    # called like any other module, so it can be returned.
     print("graph:", *graph_module.graph.nodes)
     return graph_module
 
@@ -48,7 +49,7 @@ w2 = torch.randn(H, D_out, device=device, requires_grad=True)
 
 learning_rate = 1e-6
 for t in range(500):
-    # The first call catches the graph and runs it; each later one runs it.
+    # The first call captures the graph and runs it; the others only run it.
     loss = compute_loss(x, y, w1, w2)
     if t % 50 == 0 or t == 499:
         print(f"step {t:3d}  loss {loss.item():.6e}")

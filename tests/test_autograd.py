@@ -52,6 +52,13 @@ def test_marking_x_takes_the_reason_away() -> None:
     assert x.grad is not None
 
 
+def test_a_leaf_is_what_no_recorded_operation_made(w) -> None:
+    says("`w1` has no `grad_fn`, because no recorded operation made it")
+    assert not (0.5 * w).is_leaf
+    with torch.no_grad():
+        assert (0.5 * w).is_leaf
+
+
 def test_results_keep_no_gradient_unless_told_to(w) -> None:
     h, retained = w.square(), w.square()
     retained.retain_grad()
@@ -148,6 +155,15 @@ def test_assigned_weight_does_not_require_a_gradient(assigned) -> None:
     assert not w1.requires_grad
     assert w1.grad is None
     assert w2.grad is not None
+
+
+def test_outside_no_grad_it_fails_in_the_same_way() -> None:
+    says("Outside `no_grad` the line would fail in the same way.")
+    outside = {"with torch.no_grad():": "if True:"}
+    w2 = {"w2 -= learning_rate": "w2.data -= learning_rate"}
+    result = run("faults/assigned_weight.diff", changes=outside | w2)
+    assert "'float' and 'NoneType'" in result.noted[-1]
+    assert not result.names["w1"].is_leaf
 
 
 def test_marking_the_new_tensor_takes_the_failure_away() -> None:

@@ -1,6 +1,7 @@
-"""The graphs that torch.compile catches, and what its own backend makes."""
+"""The graphs that torch.compile captures, and what its own backend makes."""
 
 import os
+import re
 import shutil
 import sysconfig
 from pathlib import Path
@@ -9,119 +10,400 @@ import pytest
 import torch
 
 import make_outputs
-from harness import Run, run
+from harness import import_tensorflow, run
+from pages import blocks, says
+from scripts import LAST, STEPS
 
 SCRIPT = "further/compiled_net.py"
-# Operations that a compiler can fuse, and no gradients: one piece of C++.
-DEFAULT_BACKEND = """
+PAGE = "further/README_raw.md"
+
+
+class Recorder:
+    """A backend that keeps the graphs that it is handed."""
+
+    def __init__(self) -> None:
+        self.graphs: list[list[torch.fx.Node]] = []
+        torch.compiler.reset()  # Else the graphs of an earlier test would do.
+
+    def __call__(self, graph_module, example_inputs):
+        self.graphs.append(list(graph_module.graph.nodes))
+        return graph_module
+
+    def operations(self) -> list[list[str]]:
+        """Return the names of the operations of each graph."""
+        return [
+            [node.name for node in nodes if node.op.startswith("call")]
+            for nodes in self.graphs
+        ]
+
+
+def double(v):
+    return 2 * v
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture(scope="module")
+def script():
+    return run(SCRIPT)
+
+
+# The script.
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_losses_are_those_of_the_autograd_script(seed: int) -> None:
+    eager = run("autograd/two_layer_net_autograd.py", seed=seed)
+    assert run(SCRIPT, seed=seed).lines[1:] == eager.lines
+
+
+def test_graph_is_printed_once(script) -> None:
+    graphs = [line for line in script.lines if line.startswith("graph:")]
+    assert len(graphs) == 1
+
+
+def test_graph_has_inputs_then_operations_then_output(
+    script, recorder
+) -> None:
+    names = script.names
+    function = names["compute_loss"].__wrapped__
+    compiled = torch.compile(function, backend=recorder)
+    compiled(*(names[name] for name in ("x", "y", "w1", "w2")))
+    (nodes,) = recorder.graphs
+    kinds = [node.op.partition("_")[0] for node in nodes]
+    assert kinds == ["placeholder"] * 4 + ["call"] * 6 + ["output"]
+    assert script.lines[0].split()[1:] == [node.name for node in nodes]
+
+
+# Guards.
+
+
+def test_log_names_the_guard_that_failed(tmp_path) -> None:
+    (_, session), *_ = [
+        block for block in blocks(PAGE, "pycon") if "update" in block[1]
+    ]
+    code = re.findall(r"^(?:>>>|\.\.\.) (.*)$", session, re.MULTILINE)
+    (tmp_path / "update.py").write_text("\n".join(code))
+    result = make_outputs.run(tmp_path / "update.py", TORCH_LOGS="recompiles")
+    logged = re.findall(r"\[__recompiles\] (.*)$", result[2], re.MULTILINE)
+    (shown,) = [
+        block for _, block in blocks(PAGE, "text") if "Recompiling" in block
+    ]
+    for line, of_page in zip(logged, shown.splitlines(), strict=False):
+        assert line.startswith(of_page)
+
+
+def test_third_rate_needs_no_third_graph(recorder) -> None:
+    says("a third rate needs no third graph")
+    rate = 0.5
+
+    @torch.compile(backend=recorder)
+    def update(w1, grad_w1):
+        return w1 - rate * grad_w1
+
+    for changed, graphs in ((0.5, 1), (0.25, 2), (0.125, 2)):
+        rate = changed
+        new = update(torch.ones(2), torch.ones(2))
+        assert new[0] == 1 - changed
+        assert len(recorder.graphs) == graphs
+
+
+def test_tensorflow_has_no_guard_on_a_rate() -> None:
+    tf = import_tensorflow()
+    rate = 0.5
+
+    @tf.function
+    def update(w1, grad_w1):
+        return w1 - rate * grad_w1
+
+    assert update(tf.ones(2), tf.ones(2))[0] == 0.5
+    rate = 0.25
+    assert update(tf.ones(2), tf.ones(2))[0] == 0.5
+
+
+def test_other_numbers_need_no_new_graph(recorder) -> None:
+    compiled = torch.compile(double, backend=recorder)
+    compiled(torch.ones(3))
+    compiled(torch.zeros(3))
+    assert len(recorder.graphs) == 1
+
+
+def test_second_size_leaves_it_open(recorder) -> None:
+    compiled = torch.compile(double, backend=recorder)
+    for size in (4, 3, 2, 100):
+        compiled(torch.ones(size))
+    first, second = recorder.graphs
+    assert len(second) == len(first) + 1  # The size is an input too.
+
+
+def test_two_sizes_are_not_served(recorder) -> None:
+    compiled = torch.compile(double, backend=recorder)
+    compiled(torch.ones(4))
+    compiled(torch.ones(3))
+    for size in says("It serves all others but {} and {},"):
+        before = len(recorder.graphs)
+        compiled(torch.ones(int(size)))
+        assert len(recorder.graphs) == before + 1
+
+
+def plain() -> torch.Tensor:
+    return torch.ones(2, 3)
+
+
+def tracked() -> torch.Tensor:
+    return plain().requires_grad_()
+
+
+@pytest.mark.parametrize(
+    ("first", "other"),
+    [
+        pytest.param(plain, lambda: plain().double(), id="dtype"),
+        pytest.param(plain, lambda: torch.ones(3, 2).T, id="strides"),
+        pytest.param(plain, tracked, id="requires_grad"),
+        pytest.param(
+            tracked, lambda: torch.nn.Parameter(plain()), id="Parameter"
+        ),
+    ],
+)
+def test_another_kind_of_tensor_needs_a_graph(recorder, first, other) -> None:
+    compiled = torch.compile(double, backend=recorder)
+    compiled(first())
+    compiled(other())
+    assert len(recorder.graphs) == 2
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        pytest.param(torch.no_grad, id="no_grad"),
+        pytest.param(
+            lambda: torch.autocast("cpu", dtype=torch.bfloat16), id="autocast"
+        ),
+    ],
+)
+def test_another_setting_needs_a_graph(recorder, setting) -> None:
+    compiled = torch.compile(double, backend=recorder)
+    compiled(plain())
+    with setting():
+        compiled(plain())
+    assert len(recorder.graphs) == 2
+
+
+def test_another_number_of_threads_needs_a_graph(recorder) -> None:
+    compiled = torch.compile(double, backend=recorder)
+    threads = torch.get_num_threads()
+    compiled(plain())
+    try:
+        torch.set_num_threads(threads + 1)
+        compiled(plain())
+    finally:
+        torch.set_num_threads(threads)
+    assert len(recorder.graphs) == 2
+
+
+def test_function_gets_eight_graphs_then_warns(recorder, caplog) -> None:
+    says("After eight graphs of one function, PyTorch warns")
+    compiled = torch.compile(lambda v, word: len(word) * v, backend=recorder)
+    for length in range(8):
+        compiled(torch.ones(1), "a" * length)
+    assert "hit config.recompile_limit" not in caplog.text
+    assert compiled(torch.ones(1), "a" * 8) == 8
+    assert "hit config.recompile_limit (8)" in caplog.text
+    assert len(recorder.graphs) == 8
+
+
+def test_validation_takes_one_graph(recorder) -> None:
+    says("A validation pass under `no_grad` takes one of the eight.")
+    model = torch.nn.Linear(3, 2)
+    compiled = torch.compile(model, backend=recorder)
+    for _ in range(3):
+        compiled(plain())
+        model.eval()
+        with torch.no_grad():
+            compiled(plain())
+        model.train()
+    assert len(recorder.graphs) == 2
+
+
+# Python in the function.
+
+
+def test_loop_is_unrolled_into_a_graph_for_each_depth(recorder) -> None:
+    names = run("nn/dynamic_net.py", steps=1).names
+    compiled = torch.compile(names["model"], backend=recorder)
+    for depth in (1, 2, 3, 4, 1, 2, 3, 4):
+        compiled(names["x"], depth)
+    relus = [
+        sum("relu" in name for name in names_of_graph)
+        for names_of_graph in recorder.operations()
+    ]
+    assert relus == [1, 2, 3, 4]
+
+
+def test_print_stands_between_two_graphs(recorder) -> None:
+    @torch.compile(backend=recorder)
+    def compute_loss(error):
+        squares = error * error
+        print("hello")
+        return squares.sum()
+
+    compute_loss(torch.ones(3))
+    assert recorder.operations() == [["squares"], ["sum_1"]]
+
+
+def test_tensorflow_prints_only_while_it_traces(capsys) -> None:
+    tf = import_tensorflow()
+
+    @tf.function
+    def double(v):
+        print("hello")
+        return 2 * v
+
+    double(double(tf.ones(2)))
+    assert capsys.readouterr().out == "hello\n"
+
+
+def test_if_on_a_python_value_leaves_one_branch(recorder) -> None:
+    @torch.compile(backend=recorder)
+    def pick(v, flag):
+        return v.exp() if flag else v.sin()
+
+    for flag in (True, False, True):
+        pick(torch.ones(1), flag)
+    assert recorder.operations() == [["exp"], ["sin"]]
+
+
+@pytest.fixture(scope="module")
+def branch():
+    return run("faults/branch.diff")
+
+
+def test_branch_is_three_graphs(branch) -> None:
+    first, second, third = (
+        line for line in branch.lines if line.startswith("graph:")
+    )
+    assert first.endswith(" gt output")
+    assert " mul " not in first + second
+    assert " mul " in third
+
+
+def test_third_graph_comes_when_its_branch_is_first_taken(branch) -> None:
+    place = max(
+        i for i, line in enumerate(branch.lines) if line.startswith("graph:")
+    )
+    assert branch.lines[place - 1].startswith(f"step {STEPS[1]:3}")
+    names = branch.names
+    error = torch.relu(names["x"] @ names["w1"]) @ names["w2"] - names["y"]
+    assert error.abs().max() < 10.0
+
+
+def test_net_learns_more_slowly_in_the_other_branch(branch, script) -> None:
+    says("from there on, the net learns more slowly")
+    assert branch.losses[STEPS[1]] == script.losses[STEPS[1]]
+    assert branch.losses[LAST] > 2 * script.losses[LAST]
+
+
+def test_graph_break_is_an_error_with_fullgraph(branch, recorder) -> None:
+    names = branch.names
+    compiled = torch.compile(
+        names["compute_loss"].__wrapped__, backend=recorder, fullgraph=True
+    )
+    with pytest.raises(RuntimeError, match="Data-dependent branching"):
+        compiled(*(names[name] for name in ("x", "y", "w1", "w2")))
+
+
+def run_operations(function, *arguments) -> set[str]:
+    """Return the names of PyTorch's operations that a call runs."""
+    with torch.profiler.profile() as profile:
+        function(*arguments)
+    return {event.name for event in profile.events()}
+
+
+def test_where_computes_both_sides_in_one_graph(recorder) -> None:
+    @torch.compile(backend=recorder)
+    def pick(v):
+        return torch.where(v.sum() > 0, v.exp(), v.sin())
+
+    for v in (torch.ones(1), -torch.ones(1)):
+        assert {"aten::exp", "aten::sin"} <= run_operations(pick, v)
+    assert len(recorder.graphs) == 1
+
+
+def test_cond_runs_one_side_in_one_graph(recorder) -> None:
+    @torch.compile(backend=recorder)
+    def pick(v):
+        return torch.cond(v.sum() > 0, torch.exp, torch.sin, [v])
+
+    pick(torch.ones(1))
+    assert "aten::sin" not in run_operations(pick, torch.ones(1))
+    assert "aten::exp" not in run_operations(pick, -torch.ones(1))
+    assert len(recorder.graphs) == 1
+
+
+# PyTorch's own backend.
+
+COMPILED_SUM = """
 import torch
 
 @torch.compile
 def compute_loss(h, y):
     return torch.square(torch.relu(h) - y).sum()
 
-print(compute_loss(torch.arange(-3.0, 7.0), torch.ones(10)).item())
+for size in (64, 32, 16, 1_000_000):
+    print(compute_loss(torch.ones(size), torch.zeros(size)).item(), flush=True)
 """
 
 
-def graphs_of(function, *calls, **options) -> list[list[torch.fx.Node]]:
-    """Return the nodes of each graph that is caught in calls of a function."""
-    graphs = []
-
-    def keep(graph_module, example_inputs):
-        graphs.append(list(graph_module.graph.nodes))
-        return graph_module
-
-    torch.compiler.reset()  # Else the graphs of an earlier call would do.
-    compiled = torch.compile(function, backend=keep, **options)
-    for arguments in calls:
-        assert torch.equal(compiled(*arguments), function(*arguments))
-    return graphs
-
-
-def compute_loss(result: Run) -> tuple:
-    """Return the function that a run compiled, and its arguments."""
-    arguments = [result.names[name] for name in ("x", "y", "w1", "w2")]
-    return result.names["compute_loss"].__wrapped__, arguments
-
-
-def test_losses_are_those_of_the_autograd_script() -> None:
-    for seed in (0, 1):
-        eager = run("autograd/two_layer_net_autograd.py", seed=seed)
-        graph, *losses = run(SCRIPT, seed=seed).lines
-        assert graph.startswith("graph: ") and losses == eager.lines
-
-
-def test_graph_holds_the_operations_of_the_function() -> None:
-    result = run(SCRIPT)
-    function, arguments = compute_loss(result)
-    (nodes,) = graphs_of(function, arguments)
-    assert result.lines[0].split()[1:] == [node.name for node in nodes]
-    kinds = [node.op.partition("_")[0] for node in nodes]
-    assert kinds == ["placeholder"] * 4 + ["call"] * 6 + ["output"]
-    operations = ["matmul", "relu", "matmul", "sub", "square", "sum"]
-    for node, operation in zip(nodes[4:-1], operations, strict=True):
-        assert operation in str(node.target)
-
-
-def test_depth_is_unrolled_into_a_graph_of_its_own_up_to_eight() -> None:
-    names = run("nn/dynamic_net.py").names
-    depths = [1, 2, 3, 4, 1, 2, 3, 4, *range(5, 12)]
-    calls = [(names["x"] + i, depth) for i, depth in enumerate(depths)]
-    graphs = graphs_of(names["model"], *calls)
-    relus = [sum("relu" in node.name for node in nodes) for nodes in graphs]
-    assert relus[:4] == [1, 2, 3, 4] and len(graphs) == 8
-
-
-def test_if_on_the_value_of_a_tensor_breaks_the_graph() -> None:
-    result = run("faults/branch.diff")
-    first, second, third = (s for s in result.lines if s[:6] == "graph:")
-    assert first.endswith(" gt output") and "mul" not in first + second
-    place = result.lines.index(third)
-    around = [line.split()[1] for line in result.lines[place - 1 : place + 2]]
-    assert (around[0], around[2]) == ("50", "100") and " mul " in third
-    with pytest.raises(RuntimeError, match="Data-dependent branching"):
-        graphs_of(*compute_loss(result), fullgraph=True)
-
-
-def test_where_picks_in_one_graph() -> None:
-    def pick(v):
-        return torch.where(v.sum() > 0, 3 * v, v - 1)
-
-    (nodes,) = graphs_of(pick, [torch.ones(1)], [-torch.ones(1)])
-    names = [node.name for node in nodes]
-    assert names[-5:] == ["gt", "mul", "sub", "where", "output"]
-
-
-def test_what_is_caught_again() -> None:
-    def doubled(v, flag=True):
-        return 2 * v if flag else v.exp()
-
-    v = torch.ones(64)
-    calls = [[v], [v + 1], [v.double()], [v, False]]
-    calls += [[v[:size]] for size in (32, 7, 1, 0)]
-    graphs = [graphs_of(doubled, *calls[:end]) for end in range(1, 9)]
-    assert list(map(len, graphs)) == [1, 1, 2, 3, 4, 4, 5, 6]
-    assert "exp" not in str(graphs[0]) and "mul" not in str(graphs[3][2])
-
-
-@pytest.mark.skipif(
-    not shutil.which("cl" if os.name == "nt" else "g++")
-    or not Path(sysconfig.get_path("include"), "Python.h").exists(),
-    reason="a C++ compiler or Python's headers are missing",
-)
-def test_default_backend_builds_one_loop_in_cpp(tmp_path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(DEFAULT_BACKEND)
+@pytest.fixture(scope="module")
+def inductor(tmp_path_factory) -> tuple[Path, str, str]:
+    """The cache of a run with the default backend, its output, its log."""
+    has_compiler = shutil.which("cl" if os.name == "nt" else "g++")
+    has_headers = Path(sysconfig.get_path("include"), "Python.h").exists()
+    if not has_compiler or not has_headers:
+        pytest.skip("a C++ compiler or Python's headers are missing")
+    folder = tmp_path_factory.mktemp("inductor")
+    (folder / "script.py").write_text(COMPILED_SUM)
     code, stdout, stderr = make_outputs.run(
-        script,
-        TORCHINDUCTOR_CACHE_DIR=str(tmp_path),
+        folder / "script.py",
+        TORCH_LOGS="recompiles",
+        TORCHINDUCTOR_CACHE_DIR=str(folder),
         # Without what makes a second build or the code faster: half the time.
         TORCHINDUCTOR_CPP_CACHE_PRECOMPILE_HEADERS="0",
         TORCHINDUCTOR_VEC_ISA_OK="0",
     )
-    assert (code, stdout, stderr) == (0, "59.0\n", "")
-    (source,) = tmp_path.rglob("*.main.cpp")
-    cpp = source.read_text("utf-8")
-    assert "#include <Python.h>" in cpp and cpp.count("for(") == 1
-    assert list(source.parent.glob("*.main.so"))
+    assert code == 0, stderr
+    return folder, stdout, stderr
+
+
+def test_default_backend_computes_the_sum(inductor) -> None:
+    _, stdout, _ = inductor
+    sums = [float(line) for line in stdout.split()]
+    assert sums == [64, 32, 16, 1_000_000]
+
+
+def test_default_backend_fuses_a_chain_into_one_loop(inductor) -> None:
+    folder, _, _ = inductor
+    source = min(folder.rglob("*.main.cpp"), key=lambda p: p.stat().st_mtime)
+    assert source.read_text("utf-8").count("for(") == 1
+
+
+def test_default_backend_includes_the_headers_of_python(inductor) -> None:
+    folder, _, _ = inductor
+    source = next(folder.rglob("*.main.cpp"))
+    assert "#include <Python.h>" in source.read_text("utf-8")
+
+
+def test_default_backend_leaves_on_disk_what_it_built(inductor) -> None:
+    folder, _, _ = inductor
+    assert list(folder.rglob("*.main.so"))
+
+
+def test_default_backend_adds_a_guard_on_large_sizes(inductor) -> None:
+    says("on a CPU, it compiles a sum once more when the size becomes large")
+    _, _, log = inductor
+    failed = re.findall(r"- 0/1: (.*)", log)
+    assert len(failed) == 1
+    assert re.search(r"size\(\)\[0\] <= \d+", failed[0])

@@ -1,5 +1,6 @@
 """The custom ReLU, and what the page says of such functions."""
 
+import inspect
 import math
 
 import pytest
@@ -129,11 +130,26 @@ def test_check_sees_the_forgotten_mask() -> None:
 
 
 def test_check_needs_float64(MyReLU) -> None:
-    says("finite differences are too coarse in float32")
+    (eps,) = says("in float32 the default step of {} drowns in rounding")
+    parameters = inspect.signature(torch.autograd.gradcheck).parameters
+    assert parameters["eps"].default == eps
     h = torch.tensor([-1.0, 2.0], requires_grad=True)
     with pytest.warns(UserWarning, match="not a double precision"):
         with pytest.raises(GradcheckError):
             torch.autograd.gradcheck(MyReLU.apply, h)
+
+
+def test_a_larger_step_takes_that_reason_away(MyReLU) -> None:
+    h = torch.tensor([-1.0, 2.0], requires_grad=True)
+    with pytest.warns(UserWarning, match="not a double precision"):
+        assert torch.autograd.gradcheck(MyReLU.apply, h, eps=1e-2, atol=1e-3)
+
+
+def test_check_fails_at_0_though_backward_is_right(MyReLU) -> None:
+    says("And keep `h` away from 0, where ReLU has no derivative.")
+    h = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+    with pytest.raises(GradcheckError):
+        torch.autograd.gradcheck(MyReLU.apply, h)
 
 
 def test_losses_do_not_see_the_forgotten_mask() -> None:

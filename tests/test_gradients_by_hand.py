@@ -137,7 +137,8 @@ def test_twice_the_rate_leaves_dead_relus(twice) -> None:
     assert dead.mean() > 0.5
 
 
-def test_weights_of_a_dead_relu_never_change(twice) -> None:
+def test_no_gradient_passes_through_a_dead_relu(twice) -> None:
+    says("On these examples no gradient passes through it")
     dead = (twice.names["h_relu"] == 0).all(axis=0)
     assert not twice.names["grad_w1"][:, dead].any()
     assert not twice.names["grad_w2"][dead].any()

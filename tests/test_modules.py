@@ -6,6 +6,7 @@ from torch import nn
 
 from harness import Run, run
 from pages import blocks, says
+from scripts import LAST
 
 SCRIPT = "nn/two_layer_net_nn.py"
 BY_HAND = "autograd/two_layer_net_autograd.py"
@@ -92,6 +93,24 @@ def test_weights_as_nn_draws_them_take_the_need_for_a_tiny_rate_away() -> None:
         "learning_rate = 1e-6": "learning_rate = 1e-4",
     }
     assert run(BY_HAND, changes=scaled).fall > 1e5
+
+
+def test_it_is_the_change_of_the_gradient_and_not_its_size() -> None:
+    says(
+        "a small change of the weights changes the gradient a lot, so only "
+        "tiny steps were stable"
+    )
+    # A target close to the first prediction makes the gradients small.
+    near = {
+        "learning_rate = 1e-6": (
+            "with torch.no_grad():\n"
+            "    y = torch.relu(x @ w1) @ w2 + 0.01 * y\n"
+            "learning_rate = 1e-4"
+        )
+    }
+    losses = run(BY_HAND, changes=near).losses
+    assert losses[0] < 1
+    assert not losses[LAST] < losses[0]
 
 
 def test_the_larger_rate_alone_does_not_train() -> None:

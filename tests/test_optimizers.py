@@ -8,7 +8,7 @@ import torch
 from harness import Run, run
 from pages import says
 from reference import Adam
-from scripts import STEP_COUNT
+from scripts import STEP_COUNT, STEPS
 
 SCRIPT = "nn/two_layer_net_optim.py"
 LINE = "torch.optim.Adam(model.parameters(), lr=learning_rate)"
@@ -39,8 +39,8 @@ def test_step_reads_grad_and_needs_no_loss() -> None:
 
 def test_adam_divides_one_mean_by_the_root_of_the_other() -> None:
     says(
-        "Each step moves the parameter along the first, divided by the root "
-        "of the second."
+        "Each step moves the parameter against the first, divided by the root "
+        "of the second, times the learning rate."
     )
     parameter = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([parameter], lr=0.1)
@@ -68,7 +68,7 @@ def test_gradients_may_be_cleared_after_the_step() -> None:
 
 
 def test_cleared_between_backward_and_step_nothing_changes() -> None:
-    says("Then no parameter ever changes")
+    says("If you clear them between `backward` and `step`, no parameter ever")
     zero, backward, step = CALLS.splitlines(keepends=True)
     between = run(SCRIPT, changes={CALLS: backward + zero + step})
     assert set(between.losses.values()) == {between.losses[0]}
@@ -118,6 +118,26 @@ def test_steps_of_adam_at_larger_rates() -> None:
     (at_1e_2,) = says("| 1e-2 | never: `nan` | {} |")
     assert steps_until_low("Adam", 3e-3) == pytest.approx(at_3e_3, rel=0.05)
     assert steps_until_low("Adam", 1e-2) == pytest.approx(at_1e_2, rel=0.2)
+
+
+MEAN = {'nn.MSELoss(reduction="sum")': "nn.MSELoss()"}
+
+
+def test_adam_takes_the_same_steps_with_the_mean() -> None:
+    (elements,) = says(
+        "With the mean as the loss, `SGD` needs a rate {} times larger, and "
+        "Adam takes the same steps as before."
+    )
+    mean = run(SCRIPT, dtype="float64", changes=MEAN).losses
+    sums = {step: elements * loss for step, loss in mean.items()}
+    expected = run(SCRIPT, dtype="float64").losses
+    assert sums[STEPS[4]] == pytest.approx(expected[STEPS[4]], rel=1e-2)
+
+
+def test_plain_descent_does_not_with_the_mean() -> None:
+    line = {LINE: "torch.optim.SGD(model.parameters(), lr=1e-3)"}
+    assert run(SCRIPT, changes=line).fall > 1e9
+    assert run(SCRIPT, changes=line | MEAN).fall < 10
 
 
 @pytest.mark.parametrize("rate", [3e-3, 1e-2])

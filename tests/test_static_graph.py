@@ -79,7 +79,7 @@ def test_frozen_rate_changes_nothing() -> None:
 
 
 def test_a_variable_as_the_rate_stops_the_learning() -> None:
-    says("make it a `tf.Variable` and assign to it")
+    says("make it a `tf.Variable` and call `learning_rate.assign(0.0)`")
     variable = {
         "learning_rate = 1e-6": "learning_rate = tf.Variable(1e-6)",
         "        learning_rate = 0.0": "        learning_rate.assign(0.0)",
@@ -87,6 +87,12 @@ def test_a_variable_as_the_rate_stops_the_learning() -> None:
     losses = run(FROZEN, changes=variable).losses
     assert losses[200] > losses[250]
     assert losses[250] == losses[LAST]
+
+
+def test_another_value_under_the_name_of_a_variable_does_not() -> None:
+    says("A plain `=` would change nothing then either.")
+    made = {"learning_rate = 1e-6": "learning_rate = tf.Variable(1e-6)"}
+    assert run(FROZEN, changes=made).lines == run(SCRIPT).lines
 
 
 def test_without_the_graph_the_rate_is_not_frozen() -> None:

@@ -1,4 +1,4 @@
-"""Draw how the losses fall and what a step costs, from what scripts print.
+"""Draw how the losses fall, from what the scripts print.
 
     python tools/draw_figures.py
 
@@ -10,7 +10,7 @@ import hashlib
 import re
 from typing import Any
 
-from make_outputs import COSTS, ROOT, capture_path
+from make_outputs import ROOT, capture_path
 
 # What GitHub's two themes have for text and grid.
 INK = {"light": ("#1f2328", "#d1d9e0"), "dark": ("#f0f6fc", "#3d444d")}
@@ -24,7 +24,6 @@ LOOKS = [
     ("#a3407a", "#e08fc0", "-.", "D"),
     ("#4d4d4d", "#b8b8b8", "--", "v"),
     ("#b3261e", "#ff7b6b", ":", "P"),
-    ("#6a4fb0", "#b39ddb", ":", "X"),
 ]
 # Scripts that print the same share a line and its label.
 LINES = {
@@ -39,7 +38,7 @@ LINES = {
     "optim, module": [f"nn/two_layer_net_{n}.py" for n in ("optim", "module")],
     "dynamic net": ["nn/dynamic_net.py"],
 }
-FIGURES = ("losses", "costs")
+FIGURES = ("losses",)
 Curve = tuple[list[float], list[float]]
 
 
@@ -50,35 +49,10 @@ def losses(script: str) -> Curve:
     return [int(step) for step, _ in found], [float(loss) for _, loss in found]
 
 
-def table(text: str) -> dict[tuple[str, str], list[list[float]]]:
-    """Return the rows of costs.py's table, by device and way.
-
-    A row is the width, then first call, median, spread and ratio.
-    """
-    rows: dict = {}
-    for line in text.partition("\ndevice ")[2].splitlines()[1:]:
-        device, width, *way, first, median, iqr, ratio = line.split()
-        row = [float(cell) for cell in (width, first, median, iqr, ratio)]
-        rows.setdefault((device, " ".join(way)), []).append(row)
-    return rows
-
-
 def panels(figure: str) -> dict[str, dict[str, list[Curve]]]:
     """Return the panels of a figure by title, their curves by label."""
-    if figure == "losses":
-        curves = {name: list(map(losses, LINES[name])) for name in LINES}
-        return {"loss, on a logarithmic axis": curves}
-    times, ratios = {}, {}
-    rows = table(capture_path(COSTS).read_text("utf-8"))
-    for (device, way), of_way in rows.items():
-        width, _, median, _, ratio = zip(*of_way, strict=True)
-        if way == "autograd":
-            times[device] = [(width, median)]
-        if device == "cpu" and "products" not in way:
-            ratios[way] = [(width, ratio)]
-    # Last, so that the others have the colours of the other figure.
-    ratios["compiled"] = ratios.pop("compiled")
-    return {"ms a step, autograd": times, "ratio to its five products": ratios}
+    curves = {name: list(map(losses, LINES[name])) for name in LINES}
+    return {"loss, on a logarithmic axis": curves}
 
 
 def fingerprint(figure: str) -> str:
@@ -89,19 +63,14 @@ def fingerprint(figure: str) -> str:
 def draw_panel(axes: Any, theme: str, curves: dict[str, list[Curve]]) -> None:
     """Draw curves, each with its label at its end, none upon another."""
     ink, grid = INK[theme]
-    ends, values = [], []
+    ends = []
     for (*colors, dashes, marker), label in zip(LOOKS, curves, strict=False):
         color = colors[theme == "dark"]
         for x, y in curves[label]:
             axes.plot(x, y, dashes, color=color, marker=marker, ms=4, lw=1.6)
-            values += y
         ends.append((y[-1], label, color))
-    if max(values) > 100 * min(values):
-        axes.set_yscale("log")
-    axes.set_xlabel("width H" if x[0] else "step", color=ink)
-    if x[0]:
-        axes.set_xscale("log")
-        axes.set_xticks(x, [f"{width:.0f}" for width in x])
+    axes.set_yscale("log")
+    axes.set_xlabel("step", color=ink)
     axes.minorticks_off()
     axes.grid(color=grid, lw=0.6)
     axes.tick_params(colors=ink, length=0)

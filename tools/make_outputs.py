@@ -4,9 +4,9 @@
     python tools/make_outputs.py faults/no_mask.diff nn/dynamic_net.py  these
 
 A fault is a small change to a script, made on purpose: faults/NAME.diff, as
-git diff writes it, so that a reader can put it in with git apply. A change
-that shows the right way is called NAME.fix.diff, and one that goes wrong on
-CUDA alone NAME.cuda.diff; no output of these two is kept.
+git diff writes it, so that a reader can put it in with git apply. A fix starts
+from the script with the fault and is called NAME.fix.diff; a fault that shows
+on CUDA alone is called NAME.cuda.diff. No output of these two is kept.
 
 Everything runs on the CPU and on one thread, so that the next run prints the
 same. What is kept is what the reader sees: all that is printed, then the last
