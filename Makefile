@@ -9,7 +9,8 @@ BIN := .venv/bin
 # What make check runs: scripts, oracle, captures, faults and pages.
 CHECKS := scripts one_trajectory outputs faults pages questions build_readme
 
-.PHONY: help examples further check test readme outputs figures lint clean
+.PHONY: help examples further check test readme notebook outputs figures lint \
+	clean
 .DEFAULT_GOAL := help
 
 help:
@@ -18,6 +19,7 @@ help:
 	@echo "make check     run the tests that every change needs"
 	@echo "make test      run every test"
 	@echo "make readme    rebuild each README.md from its README_raw.md"
+	@echo "make notebook  rebuild tutorial.ipynb from README_raw.md"
 	@echo "make outputs   run the scripts and the faults, keep what they print"
 	@echo "make figures   draw the figures from the kept outputs"
 	@echo "make lint      check the code and its format with ruff"
@@ -39,6 +41,9 @@ test: .venv/installed
 
 readme: .venv/installed
 	$(BIN)/python build_readme.py
+
+notebook: .venv/installed-dev
+	$(BIN)/python tools/make_notebook.py
 
 outputs: .venv/installed
 	$(BIN)/python tools/make_outputs.py
