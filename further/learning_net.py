@@ -114,6 +114,6 @@ for N in (64, 10000):
     state = torch.load(path, map_location="cpu", weights_only=True)
     best_model.load_state_dict(state)
     loss_again = evaluate(best_model)
-    print(f"step {best_step:3d}, saved and loaded   held-out {loss_again:.6e}")
+    print(f"best: step {best_step}, loaded again  held-out {loss_again:.6e}")
 
 folder.cleanup()

@@ -78,7 +78,7 @@ if "--resume" in sys.argv:
 for epoch in range(first_epoch, epochs):
     generator_state = generator.get_state()  # To shuffle this epoch again.
     for batch, (x_batch, y_batch) in enumerate(train, start=1):
-        if batch <= batches_done:  # By the run that was stopped.
+        if batch <= batches_done:  # Done before the stop.
             continue
         x_batch, y_batch = x_batch.to(device), y_batch.to(device)
         with torch.autocast(device.type, torch.bfloat16, use_bfloat16):
@@ -99,7 +99,7 @@ for epoch in range(first_epoch, epochs):
                 "place": (epoch, batch, loss_sum),
                 "best": (best_loss, best_state),
             }
-            # Stopped while it writes, it leaves the checkpoint before whole.
+            # A stop while it writes must not spoil the checkpoint before.
             torch.save(state, unfinished)
             unfinished.replace(path)
     held_out_loss, accuracy = evaluate(model, held_out)
