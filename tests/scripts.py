@@ -54,6 +54,12 @@ SCRIPTS = [
         20,
     ),
     Script(
+        "further/training_loop.py",
+        "torch",
+        "test_training_loop.py::test_follows_the_formulas_to_the_end",
+        None,
+    ),
+    Script(
         "further/costs.py",
         "numpy torch",
         "test_costs.py::test_every_way_makes_the_same_update",
