@@ -50,7 +50,7 @@ SCRIPTS = [
     Script(
         "further/learning_net.py",
         "torch",
-        "test_learning_net.py::test_follows_adam_and_keeps_the_best_state",
+        "test_learning_net.py::test_follows_adam",
         20,
     ),
     Script(
