@@ -1,10 +1,8 @@
 """Watch a training loop for some steps, and name what is wrong with it.
 
-    with watch(model, optimizer, loss_fn) as findings:
-        for t in range(20):
-            ...  # your loop, as it is
-
-Without an optimizer: watch(model). Several optimizers go in a list.
+with watch(model, optimizer, loss_fn) as findings:
+    for t in range(20):
+        ...  # your loop, as it is
 """
 
 import re
@@ -15,26 +13,23 @@ from statistics import median
 import torch
 from torch import nn
 
-# Each Tensor has a log. It begins with M for a parameter of the model, or L
-# for what is in a list or the like; then + or - for held by an optimizer or
-# not, or . if there is none. Then comes a letter for each event:
-# g a gradient came, G one was added to another, z one came that is 0;
-# s a step began, e one began without a gradient;
-# m the values moved, u they moved along the gradient, n they became nan.
+# Each Tensor has a log. It begins with M for a parameter of the model or L
+# for what is in a list or the like, and with + if an optimizer holds it, - if
+# not, or . if there is none. Then comes a letter for each event. g: a gradient
+# came, G: one was added to another, z: one came that is 0; s: a step began,
+# e: one began with no gradient; m: the values moved, u: along the gradient.
 LOGS = {
-    r"M.[zse]*": "No gradient: nothing, or only zeros, came to {}",
-    r".*[gG]e.*[gG]e.*": "Cleared too early: {}, after backward, before step",
-    r"L[-.][gGz]+": "Not seen by the model: {} is in a list, or no Parameter",
-    r"M-[gGz]+": "Not in the optimizer: {} got gradients, and never moved",
-    r"M\+[gGz]+": "Nothing was stepped: {} got gradients, and never moved",
-    r".*n": "Not a number: nan or inf came into {}",
+    r"M(\+([se]+|(z*e){3,})|\.(z{3,})?)": "No gradient: only None or 0 for {}",
+    r".*[gG]e.*[gG]e.*": "Cleared too early: {}, between backward and step",
+    r"L[-.][gGz]*[gG][gGz]*": "Not seen by the model: {} is no parameter of it",
+    r"M-[gGz]*[gG][gGz]*": "Not in the optimizer: {}, so it never moves",
+    r"M\+[gGz]*[gG][gGz]*": "Nothing was stepped: no step() for {}",
     r".*mG+s?mG+s?m.*": "Gradients add up: those of {} are never cleared",
     r".\.[^m]*u[^m]*": "Uphill: {} moved along the gradient, not against it",
 }
 PASSES = 3  # fewer prove nothing: a last layer may start at 0
 SMALL = 4e-5  # of the weights: it takes 25,000 such steps to change them
 LARGE = 1  # of the weights: the first steps may be so large, not most
-SAME = 1e-6  # of the largest output: outputs that differ by less
 SAME_SHAPES = nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss
 
 
@@ -54,8 +49,8 @@ class Watched:
 
     def __init__(self, name, tensor, log):
         self.name, self.tensor, self.log = name, tensor, log
-        self.before, self.gradient = tensor.detach().clone(), 0
-        self.passes, self.changes = 0, []
+        self.start = self.before = tensor.detach().clone()
+        self.passes, self.changes, self.gradient = 0, [], 0
 
     def empty(self):
         return self.tensor.grad is None or bool(self.tensor.grad.norm() == 0)
@@ -65,11 +60,11 @@ class Watched:
         change = self.tensor.detach() - self.before
         rows = change.reshape(*change.shape[:1], -1).any(-1)
         if rows.any():  # few, in an embedding
-            size = change.norm() / self.before[rows].norm()
-            self.changes.append(size.item())
+            size = max(p[rows].norm() for p in (self.start, self.before))
+            self.changes.append((change.norm() / size).item())
             up = self.log[1] == "." and (change * self.gradient).sum() > 0
-            self.log += "n" if size.isnan() else "u" if up else "m"
-            self.before += change
+            self.log += "u" if up else "m"
+            self.before = self.tensor.detach().clone()
         if gradient is not None:
             self.passes, self.gradient = self.passes + 1, gradient.clone()
             came = "g" if self.empty() else "G"
@@ -78,12 +73,16 @@ class Watched:
 
 @contextmanager
 def watch(model, optimizer=None, loss_fn=None):
-    """Note in hooks what happens in a block; at its end, judge and print."""
-    optimizers = optimizer if isinstance(optimizer, list) else [optimizer]
+    """Look on in a block: hooks note what happens, its end judges it.
+
+    Leave out what you do not have; several optimizers go in a list.
+    """
+    several = isinstance(optimizer, (list, tuple))
+    optimizers = optimizer if several else [optimizer]
     optimizers = [o for o in optimizers if o is not None]
     held = {id(p) for o in optimizers for p in tensors(o.param_groups)}
     own = {id(p): name for name, p in model.named_parameters()}
-    names = {m: name or "the model" for name, m in model.named_modules()}
+    names = {m: name or "model" for name, m in model.named_modules()}
     watched, seen, nan, findings = {}, Counter(), [], []
     for module, name in names.items():
         for key, value in vars(module).items():
@@ -93,9 +92,9 @@ def watch(model, optimizer=None, loss_fn=None):
                     log += "-+"[id(p) in held] if held else "."
                     place = own.get(id(p), f"{key} of {name}")
                     watched[id(p)] = Watched(place, p, log)
-    names[loss_fn] = "the loss"
+    names[loss_fn] = "loss_fn"
 
-    def step(optimizer, args, kwargs):
+    def before_step(optimizer, args, kwargs):
         """Look for gradients; a closure, as of LBFGS, brings its own."""
         for p in tensors(optimizer.param_groups):
             if id(p) in watched:
@@ -105,46 +104,50 @@ def watch(model, optimizer=None, loss_fn=None):
     def called(module, ins, output):
         """Look at what came into a module, and at what came out of it."""
         ins, outs = [*tensors(ins)], [*tensors(output)]
-        if isinstance(module, SAME_SHAPES) and ins[1].numel() > 1:
-            key = f"Different shapes: {[*ins[0].shape]}, {[*ins[1].shape]}"
-            seen[key] += ins[0].shape != ins[1].shape
+        shapes = [tuple(x.shape) for x in ins]
+        if isinstance(module, SAME_SHAPES) and len({*shapes}) == 2:
+            seen[f"Different shapes: {shapes}"] += ins[1].numel() > 1
         outs = [y.detach() for y in outs if y.requires_grad]
         if module not in names or not outs:
             return
         x, y, name = (ins + outs)[0], outs[0], names[module]
-        # In a model, -inf is no fault, but a mask.
-        if not all(y.clamp(min=0).isfinite().all() for y in outs):
-            nan.append(f"Not a number: first in the output of {name}")
-        if [*module.parameters(False)]:
-            dead = x.requires_grad and not x.any()
-            seen[f"Dead ReLUs: 0 for all examples comes to {name}"] += dead
-        if module is model and 1 < len(x) == len(y) and x.ne(x[0]).any():
-            same = (y - y[0]).abs().max() <= SAME * y.abs().max()
+        if not all((y < torch.inf).all() for y in outs):  # -inf may be a mask
+            step = max(w.passes for w in watched.values())
+            nan.append(f"Not a number: in step {step}, first out of `{name}`")
+        dead = x.requires_grad and [*module.parameters(False)] and not x.any()
+        seen[f"Dead ReLUs: 0 for all examples comes to `{name}`"] += bool(dead)
+        if module is model and x.shape[:1] == y.shape[:1] > (1,):
+            same = (y == y[0]).all() and (x != x[0]).any()
             seen["Same output: whatever the input"] += bool(same)
 
     hooks = [w.tensor.register_hook(w.look) for w in watched.values()]
-    hooks += [o.register_step_pre_hook(step) for o in optimizers]
+    hooks += [o.register_step_pre_hook(before_step) for o in optimizers]
     hooks += [nn.modules.module.register_module_forward_hook(called)]
     try:
         yield findings
     finally:
         for hook in hooks:
             hook.remove()
-        every, kinds = [*watched.values()], {}
+        every = [*watched.values()]
         for w in every:
             w.look()
-            fits = [s for p, s in LOGS.items() if re.fullmatch(p, w.log)]
-            kinds.setdefault((fits + [""])[0], []).append(w.name)
         passes = max((w.passes for w in every), default=0)
+        lines = [s for s, n in seen.items() if PASSES <= n > passes / 2]
+        still = r"(M(\.|\+[gGz]*s)[gGzs]*)+"
+        still = re.fullmatch(still, "".join(w.log for w in every))
+        found = {"No parameter moved: {}": every if still else []}
+        for pattern, kind in LOGS.items():
+            found[kind] = [w for w in every if re.fullmatch(pattern, w.log)]
         rated = [w for w in every if w.changes[3:] and w.tensor.dim() > 1]
-        names = [w.name for w in rated if median(w.changes) > LARGE]
-        kinds["Steps too large: {}"] = names
+        large = [w for w in rated if median(w.changes) > LARGE]
+        found["Steps too large: {} change by more than their size"] = large
         if max((max(w.changes) for w in rated), default=1) < SMALL:
-            kinds["Steps too small: {}"] = [w.name for w in rated]
-        findings += nan[:1]
-        findings += [s for s, n in seen.items() if PASSES <= n > passes / 2]
-        for sentence, found in kinds.items():
-            if sentence and found:
-                findings.append(sentence.format(", ".join(found[:3])))
-        print(f"watch: {passes} passes, {len(findings) or 'nothing'} found")
-        print(*findings, sep="\n")
+            found["Steps too small: {} change by less than 0.00004"] = rated
+        for kind, those in found.items():
+            if those and passes != 1:
+                some = sorted({f"`{w.name}`" for w in those})[:3]
+                lines.append(kind.format(", ".join(some)))
+        for line in nan[:1] + lines:
+            entry = line.partition(":")[0].replace(" ", "-").lower()
+            findings.append(f"{line} (faults/README.md#{entry})")
+        print(f"watch: {len(findings)} faults found", *findings, sep="\n")
