@@ -1,4 +1,4 @@
-"""Watch a training loop for some steps, and name what is wrong with it.
+"""Watch a training loop, at up to three times its time, and name its faults.
 
 with watch(model, optimizer, loss_fn) as findings:
     for t in range(20):
@@ -21,7 +21,7 @@ from torch import nn
 LOGS = {
     r"M(\+([se]+|(z*e){3,})|\.(z{3,})?)": "No gradient: only None or 0 for {}",
     r".*[gG]e.*[gG]e.*": "Cleared too early: {}, between backward and step",
-    r"L[-.][gGz]*[gG][gGz]*": "Not seen by the model: {} is no parameter of it",
+    r"L[-.][gGz]*[gG][gGz]*": "Not seen by the model: {} is not its parameter",
     r"M-[gGz]*[gG][gGz]*": "Not in the optimizer: {}, so it never moves",
     r"M\+[gGz]*[gG][gGz]*": "Nothing was stepped: no step() for {}",
     r".*mG+s?mG+s?m.*": "Gradients add up: those of {} are never cleared",
@@ -73,10 +73,7 @@ class Watched:
 
 @contextmanager
 def watch(model, optimizer=None, loss_fn=None):
-    """Look on in a block: hooks note what happens, its end judges it.
-
-    Leave out what you do not have; several optimizers go in a list.
-    """
+    """Look on in a block. Leave out what you lack, list several optimizers."""
     several = isinstance(optimizer, (list, tuple))
     optimizers = optimizer if several else [optimizer]
     optimizers = [o for o in optimizers if o is not None]

@@ -335,6 +335,99 @@ def last_layer_begins_at_0(watch):
     return train(watch, model, adam(model), nn.MSELoss(), x, y)
 
 
+def begin_at_0(watch, steps):
+    """Train with a last layer and a learning rate that begin at 0."""
+    model, x, y = deep()
+    nn.init.zeros_(model[-1].weight)
+    nn.init.zeros_(model[-1].bias)
+    optimizer = adam(model)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: t / 9)
+    with watch(model, optimizer) as findings:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+            scheduler.step()
+    return findings
+
+
+@right
+def begin_at_0_for_2_steps(watch):
+    return begin_at_0(watch, 2)
+
+
+@right
+def begin_at_0_for_3_steps(watch):
+    return begin_at_0(watch, 3)
+
+
+@right
+def lbfgs_cleared_after_the_step(watch):
+    model, x, y = line()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=3)
+    with watch(model, optimizer) as findings:
+        for _ in range(6):
+
+            def closure():
+                optimizer.zero_grad()
+                loss = F.mse_loss(model(x), y)
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+            optimizer.zero_grad()
+    return findings
+
+
+@right
+def one_example_a_step(watch):
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1), nn.Sigmoid()
+    )
+    x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    y, loss_fn = torch.tensor([[0.0], [1.0], [1.0], [0.0]]), nn.BCELoss()
+    optimizer = sgd(model, 0.5)
+    with watch(model, optimizer, loss_fn) as findings:
+        for t in range(120):
+            here = slice(t % 4, t % 4 + 1)
+            optimizer.zero_grad()
+            loss_fn(model(x[here]), y[here]).backward()
+            optimizer.step()
+    return findings
+
+
+class Masked(nn.Module):
+    """Scores with -inf for what must not be chosen."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 4)
+
+    def forward(self, x):
+        mask = torch.tensor([False, False, False, True])
+        return self.linear(x).masked_fill(mask, -torch.inf)
+
+
+@right
+def masked_scores(watch):
+    model, x, y = Masked(), torch.randn(30, 8), torch.randint(3, (30,))
+    return train(watch, model, adam(model), nn.CrossEntropyLoss(), x, y)
+
+
+@right
+def one_example_many_times(watch):
+    model, x, y = deep()
+    x, y = x[:1].expand(30, 8), y[:1].expand(30, 2)
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@right
+def one_target_for_all(watch):
+    model, x, _ = line()
+    return train(watch, model, sgd(model), nn.MSELoss(), x, torch.ones(1))
+
+
 # Wrong.
 
 
