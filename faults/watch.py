@@ -147,4 +147,4 @@ def watch(model, optimizer=None, loss_fn=None):
         for line in nan[:1] + lines:
             entry = line.partition(":")[0].replace(" ", "-").lower()
             findings.append(f"{line} (faults/README.md#{entry})")
-        print(f"watch: {len(findings)} faults found", *findings, sep="\n")
+        print(f"watch: faults found: {len(findings)}", *findings, sep="\n")

@@ -35,7 +35,7 @@ PAGE = {
     "cleared_before_step": ("optimizer", "Cleared too early"),
     "gradients_not_cleared": ("optimizer", "Gradients add up"),
     "layer_in_list": ("optimizer", "Not seen by the model"),
-    "loss_asks": ("optimizer", "No gradient"),
+    "loss_requires_grad": ("optimizer", "No gradient"),
     "mean_loss": ("None", "Steps too small"),
     "model_replaced": ("optimizer", "Not in the optimizer"),
     "parameter_assigned": ("None", "No parameter moved"),
@@ -152,7 +152,7 @@ def test_nan_is_found_in_the_first_module_and_step() -> None:
 def test_one_line_says_that_nothing_is_wrong(capsys) -> None:
     model, x, y = line()
     train(watch, model, sgd(model, 0.1), nn.MSELoss(), x, y)
-    assert capsys.readouterr().out == "watch: 0 faults found\n"
+    assert capsys.readouterr().out == "watch: faults found: 0\n"
 
 
 def test_error_goes_on_and_the_findings_are_printed(capsys) -> None:
