@@ -1,8 +1,7 @@
 """Watch a training loop, at up to three times its time, and name its faults.
 
 with watch(model, optimizer, loss_fn) as findings:
-    for t in range(20):
-        ...  # your loop, as it is
+    for t in range(20): ...  # your loop, as it is
 """
 
 import re
@@ -13,11 +12,11 @@ from statistics import median
 import torch
 from torch import nn
 
-# Each Tensor has a log. It begins with M for a parameter of the model or L
-# for what is in a list or the like, and with + if an optimizer holds it, - if
-# not, or . if there is none. Then comes a letter for each event. g: a gradient
-# came, G: one was added to another, z: one came that is 0; s: a step began,
-# e: one began with no gradient; m: the values moved, u: along the gradient.
+# Each Tensor has a log. First, M: a parameter of the model, or L: it is in a
+# list or the like. Then, +: an optimizer holds it, -: none does, or .: there
+# is none. Then a letter for each event. g: a gradient came, G: one was added
+# to another, z: one came that is 0; s: a step began, e: one began with no
+# gradient; m: the values moved, u: along the gradient.
 LOGS = {
     r"M(\+([se]+|(z*e){3,})|\.(z{3,})?)": "No gradient: only None or 0 for {}",
     r".*[gG]e.*[gG]e.*": "Cleared too early: {}, between backward and step",
@@ -30,6 +29,7 @@ LOGS = {
 PASSES = 3  # fewer prove nothing: a last layer may start at 0
 SMALL = 4e-5  # of the weights: it takes 25,000 such steps to change them
 LARGE = 1  # of the weights: the first steps may be so large, not most
+DEAD = 0.02  # of the numbers that come to a layer: fewer are not 0
 SAME_SHAPES = nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss
 
 
@@ -74,9 +74,8 @@ class Watched:
 @contextmanager
 def watch(model, optimizer=None, loss_fn=None):
     """Look on in a block. Leave out what you lack, list several optimizers."""
-    several = isinstance(optimizer, (list, tuple))
-    optimizers = optimizer if several else [optimizer]
-    optimizers = [o for o in optimizers if o is not None]
+    given = optimizer if isinstance(optimizer, (list, tuple)) else [optimizer]
+    optimizers = [o for o in given if o is not None]
     held = {id(p) for o in optimizers for p in tensors(o.param_groups)}
     own = {id(p): name for name, p in model.named_parameters()}
     names = {m: name or "model" for name, m in model.named_modules()}
@@ -111,8 +110,9 @@ def watch(model, optimizer=None, loss_fn=None):
         if not all((y < torch.inf).all() for y in outs):  # -inf may be a mask
             step = max(w.passes for w in watched.values())
             nan.append(f"Not a number: in step {step}, first out of `{name}`")
-        dead = x.requires_grad and [*module.parameters(False)] and not x.any()
-        seen[f"Dead ReLUs: 0 for all examples comes to `{name}`"] += bool(dead)
+        dead = x.count_nonzero() < DEAD * x.numel() and x.requires_grad
+        dead = dead and [*module.parameters(False)]  # a layer, as Linear
+        seen[f"Dead ReLUs: hardly any but 0 come to `{name}`"] += bool(dead)
         if module is model and x.shape[:1] == y.shape[:1] > (1,):
             same = (y == y[0]).all() and (x != x[0]).any()
             seen["Same output: whatever the input"] += bool(same)

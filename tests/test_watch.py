@@ -1,6 +1,7 @@
 """watch names the fault of a loop, and says nothing about a right one."""
 
 import time
+from pathlib import Path
 from statistics import median
 
 import pytest
@@ -8,8 +9,9 @@ import torch
 from torch import nn
 
 from faults.watch import watch
-from harness import run
-from make_outputs import ROOT
+from harness import captured, run
+from make_outputs import FAULTS as FAULTS_OF_THE_PAGE
+from make_outputs import ROOT, changed_script
 from scripts import STEP_COUNT
 from watch_cases import FAULTS, RIGHT, adam, deep, line, sequences, sgd, train
 
@@ -40,7 +42,14 @@ PAGE = {
     "model_replaced": ("optimizer", "Not in the optimizer"),
     "parameter_assigned": ("None", "No parameter moved"),
     "target_into_mseloss": ("optimizer", "Different shapes"),
+    "detached": ("optimizer", "No gradient"),
+    "no_backward": ("optimizer", "No gradient"),
+    "no_step": ("optimizer", "Nothing was stepped"),
+    "rate_too_small": ("optimizer", "Steps too small"),
+    "units_dead": ("optimizer", "Dead ReLUs"),
 }
+# No hook sees these: arithmetic between Tensors, and a layer of no module.
+MISSED = {"target_broadcast", "layer_in_forward"}
 
 
 def kinds(findings: list[str]) -> set[str]:
@@ -96,6 +105,16 @@ def test_fault_of_the_page_gets_its_finding_and_no_other(fault) -> None:
     changes = under_watch(LOOP, optimizer, 20)
     result = run(f"faults/{fault}.diff", changes=changes)
     assert kinds(result.names["findings"]) == {kind}
+
+
+def test_every_silent_fault_with_a_model_is_named_or_missed() -> None:
+    silent = set()
+    for fault in FAULTS_OF_THE_PAGE:
+        raised = any("Error: " in line for line in captured(fault).noted)
+        if changed_script(fault).startswith("nn/") and not raised:
+            silent.add(Path(fault).stem)
+    # What the main page tries on purpose, and an output of no fault.
+    assert silent - {"no_momentum"} == PAGE.keys() | MISSED
 
 
 @pytest.mark.parametrize("seed", range(3))
