@@ -17,41 +17,50 @@ import torch.distributed as dist
 from torch import nn
 
 torch.manual_seed(0)
-# NVIDIA's GPUs can talk to each other, through a library called NCCL.
-device = torch.device("cpu")
-if dist.is_nccl_available() and torch.accelerator.is_available():
-    device = torch.accelerator.current_accelerator()
-    # torchrun numbers the processes of a machine: each takes its own GPU.
-    torch.accelerator.set_device_index(int(os.environ.get("LOCAL_RANK", 0)))
-
-# The processes meet, to talk through NCCL, or through gloo on the CPU.
-# torchrun has told each its rank, from 0 up, and where to find the others.
-# Without torchrun, this process is alone.
+# NVIDIA's GPUs talk to each other through a library called NCCL. Without it,
+# the processes stay on the CPU and talk through another library, gloo.
+device, device_id = torch.device("cpu"), None
+if torch.accelerator.is_available() and dist.is_nccl_available():
+    # The launcher numbers the processes of a machine: each takes its own GPU.
+    local_rank = int(os.environ.get("LOCAL_RANK", 0))
+    device = device_id = torch.device("cuda", local_rank)
+    torch.accelerator.set_device_index(local_rank)
 backend = dist.get_default_backend_for_device(device)
-if dist.is_torchelastic_launched():
-    dist.init_process_group(backend)
+
+# The processes meet. A launcher such as torchrun tells each one, in the
+# environment, its rank, from 0 up, their number, and where to find the others.
+# Without a launcher, this process is alone.
+if "RANK" in os.environ:
+    dist.init_process_group(backend, device_id=device_id)
 else:
     dist.init_process_group(
         backend, store=dist.HashStore(), rank=0, world_size=1
     )
 rank, world_size = dist.get_rank(), dist.get_world_size()
+if rank == 0:
+    print(f"processes {world_size}  device {device.type}")
 
 # N: batch size, D_in: input size, H: hidden size, D_out: output size.
 N, D_in, H, D_out = 64, 1000, 100, 10
 
-# Random inputs and targets, the same in every process by the same seed.
+# Random inputs and targets.
 x = torch.randn(N, D_in, device=device)
 y = torch.randn(N, D_out, device=device)
 
-# The share of this process: every world_size-th example, from its rank on.
-x, y = x[rank::world_size], y[rank::world_size]
-
-# The same initial weights in every process, too.
 model = nn.Sequential(
     nn.Linear(D_in, H),
     nn.ReLU(),
     nn.Linear(H, D_out),
 ).to(device)
+
+# All start from the numbers that rank 0 drew: broadcast copies them to the
+# others. The seed alone would not do, as another machine may draw other
+# numbers from it.
+for tensor in (x, y, *model.state_dict().values()):
+    dist.broadcast(tensor, src=0)
+
+# The share of this process: every world_size-th example, from its rank on.
+x, y = x[rank::world_size], y[rank::world_size]
 
 # A sum over the examples: the losses of the shares add up to the whole loss.
 loss_fn = nn.MSELoss(reduction="sum")

@@ -1,7 +1,7 @@
-"""The same net in Keras: one call a step.
+"""The same net in Keras: one call for the whole training.
 
-New: Keras plays the role of nn and optim. The model is handed its loss and
-its optimizer once; from then on, train_on_batch makes a whole step.
+New: Keras plays the role of nn and optim, and of the training loop. The model
+is handed its loss and its optimizer once; fit then makes all the steps.
 
     python further/keras_two_layer_net.py
 """
@@ -17,8 +17,8 @@ N, D_in, H, D_out = 64, 1000, 100, 10
 x = keras.random.normal((N, D_in))
 y = keras.random.normal((N, D_out))
 
-# A Dense layer is told the number of its outputs. It learns that of its
-# inputs from what comes before it.
+# A Dense layer is told the number of its outputs. It takes the number of its
+# inputs from the layer before it.
 model = keras.Sequential(
     [
         keras.Input((D_in,)),
@@ -39,9 +39,28 @@ learning_rate = 1e-4
 optimizer = keras.optimizers.SGD(learning_rate)
 model.compile(optimizer=optimizer, loss=loss_fn)
 
-for t in range(500):
-    # Forward pass, loss, backward pass and gradient descent. What comes back
-    # is the loss before the update.
-    loss = model.train_on_batch(x, y)
+
+def batches():
+    """Hand out all the examples as one batch, again and again."""
+    while True:
+        yield x, y
+
+
+# fit makes the steps: forward pass, loss, backward pass, gradient descent. It
+# counts them in epochs and keeps the mean loss of each, so that with one step
+# an epoch it keeps the loss of every step, as it was before the update.
+steps = range(500)
+history = model.fit(
+    batches(),
+    steps_per_epoch=1,
+    epochs=len(steps),
+    shuffle=False,
+    verbose=0,
+)
+for t in steps:
     if t % 50 == 0 or t == 499:
-        print(f"step {t:3d}  loss {loss:.6e}")
+        print(f"step {t:3d}  loss {history.history['loss'][t]:.6e}")
+
+# The loss after the last update.
+loss = model.evaluate(x, y, batch_size=N, verbose=0)
+print(f"evaluate  loss {loss:.6e}")

@@ -1,8 +1,8 @@
 """The same net with an autograd of its own: the graph, in numpy.
 
-New: a Node is an array that knows what it was made from. Each operation notes
-its parents and how a gradient goes back to them, and backward() follows these
-notes from the loss to the weights.
+New: a Tensor is an array that knows what it was made from. Each operation
+notes its parents and how a gradient goes back to them, and backward() follows
+these notes from the loss to the weights.
 
     python further/own_autograd.py
 """
@@ -10,67 +10,67 @@ notes from the loss to the weights.
 import numpy as np
 
 
-class Node:
-    """An array in the graph: its value, and what it was made from."""
+class Tensor:
+    """An array, and what it was made from."""
 
     def __init__(self, value, *parents):
         self.value = value
-        # A pair for each parent: its node, and a function that is handed the
-        # gradient of the loss with respect to this node, and returns what
-        # this node adds to the gradient with respect to the parent.
+        # A pair for each parent: the parent, and a function. The function is
+        # given the gradient of the loss with respect to this Tensor, and
+        # returns what this Tensor adds to the parent's gradient.
         self.parents = parents
 
     def __matmul__(self, other):
-        return Node(
+        return Tensor(
             self.value @ other.value,
             (self, lambda grad: grad @ other.value.T),
             (other, lambda grad: self.value.T @ grad),
         )
 
     def __sub__(self, other):
-        return Node(
+        return Tensor(
             self.value - other.value,
             (self, lambda grad: grad),
             (other, lambda grad: -grad),
         )
 
     def relu(self):
-        return Node(
+        return Tensor(
             np.maximum(self.value, 0),
             (self, lambda grad: grad * (self.value > 0)),
         )
 
     def square(self):
-        return Node(
+        return Tensor(
             np.square(self.value),
             (self, lambda grad: grad * 2.0 * self.value),
         )
 
     def sum(self):
-        return Node(
+        return Tensor(
             self.value.sum(),
             (self, lambda grad: grad * np.ones_like(self.value)),
         )
 
-    def append_to(self, nodes):
-        """Append this node to a list, after all that it was made from."""
-        if self not in nodes:
+    def append_to(self, tensors):
+        """Append this Tensor to a list, after all that it was made from."""
+        if self not in tensors:
             for parent, _ in self.parents:
-                parent.append_to(nodes)
-            nodes.append(self)
+                parent.append_to(tensors)
+            tensors.append(self)
 
     def backward(self):
-        """Compute the gradient of this node with respect to each before it."""
-        nodes = []
-        self.append_to(nodes)
-        for node in nodes:
-            node.grad = np.zeros_like(node.value)
+        """Compute the gradient of this with respect to all behind it."""
+        tensors = []
+        self.append_to(tensors)
+        for tensor in tensors:
+            tensor.grad = np.zeros_like(tensor.value)
         self.grad = np.ones_like(self.value)
-        # The last node first: when a node's turn comes, every node that was
-        # made from it has added its part, and its own gradient is complete.
-        for node in reversed(nodes):
-            for parent, pass_back in node.parents:
-                parent.grad += pass_back(node.grad)
+        # The last one first. When the turn of a Tensor comes, all that were
+        # made from it have added their parts, so its gradient is complete.
+        for tensor in reversed(tensors):
+            for parent, pass_back in tensor.parents:
+                parent.grad += pass_back(tensor.grad)
 
 
 rng = np.random.default_rng(0)
@@ -78,17 +78,17 @@ rng = np.random.default_rng(0)
 # N: batch size, D_in: input size, H: hidden size, D_out: output size.
 N, D_in, H, D_out = 64, 1000, 100, 10
 
-# Random inputs and targets. Nodes without parents are leaves of the graph.
-x = Node(rng.standard_normal((N, D_in)))
-y = Node(rng.standard_normal((N, D_out)))
+# Random inputs and targets. Tensors without parents are leaves.
+x = Tensor(rng.standard_normal((N, D_in)))
+y = Tensor(rng.standard_normal((N, D_out)))
 
 # Random initial weights.
-w1 = Node(rng.standard_normal((D_in, H)))
-w2 = Node(rng.standard_normal((H, D_out)))
+w1 = Tensor(rng.standard_normal((D_in, H)))
+w2 = Tensor(rng.standard_normal((H, D_out)))
 
 learning_rate = 1e-6
 for t in range(500):
-    # Forward pass. Each operation adds a node to the graph.
+    # Forward pass. Each operation makes a Tensor and notes its parents.
     h = x @ w1
     h_relu = h.relu()
     y_pred = h_relu @ w2
@@ -98,10 +98,10 @@ for t in range(500):
     if t % 50 == 0 or t == 499:
         print(f"step {t:3d}  loss {loss.value:.6e}")
 
-    # Backward pass: from the loss, the last node, to the first.
+    # Backward pass, from the loss back to the leaves.
     loss.backward()
 
-    # Gradient descent. It changes the arrays, not the nodes, and so adds
-    # nothing to the graph.
+    # Gradient descent. It changes the arrays inside w1 and w2, so no Tensor
+    # is made, and nothing is noted.
     w1.value -= learning_rate * w1.grad
     w2.value -= learning_rate * w2.grad

@@ -1,64 +1,147 @@
 """The net in Keras: its backends, its layers, its loss, its fit."""
 
+import numpy as np
 import pytest
 
 import make_outputs
-from harness import EVERY_STEP, Run, changed, run
+from harness import Run, change, run, source_of
+from pages import says
 
 SCRIPT = "further/keras_two_layer_net.py"
+STEPS = 4
 CALLED = {"    return keras.ops": "    print('called')\n    return keras.ops"}
-INITIAL = {"optimizer = ": "initial = model.get_weights()\noptimizer = "}
 
 
 @pytest.fixture
+def start() -> Run:
+    """The script before the first step."""
+    return run(SCRIPT, steps=0)
+
+
+@pytest.fixture(scope="module")
 def result() -> Run:
-    return run(SCRIPT, changes=EVERY_STEP | INITIAL | CALLED)
+    """The script after a few steps, each printed."""
+    return run(SCRIPT, steps=STEPS, every_step=True, changes=CALLED)
 
 
-def test_step_is_traced_on_tensorflow_and_called_on_pytorch(result, tmp_path):
-    assert result.lines.count("called") == 1
-    _, source = changed(SCRIPT, CALLED)
-    (tmp_path / "script.py").write_text(source, "utf-8")
+def printed_at_the_end(result: Run) -> float:
+    return float(result.lines[-1].removeprefix("evaluate  loss "))
+
+
+def test_fit_on_arrays_makes_the_same_steps(start, result) -> None:
+    model, x, y = start.names["model"], start.names["x"], start.names["y"]
+    history = model.fit(x, y, batch_size=64, epochs=STEPS, verbose=0).history
+    expected = list(result.losses.values())
+    assert history["loss"] == pytest.approx(expected, rel=1e-3)
+
+
+def test_train_on_batch_returns_the_loss_before_its_step(start, result):
+    model, x, y = start.names["model"], start.names["x"], start.names["y"]
+    for expected in result.losses.values():
+        assert model.train_on_batch(x, y) == pytest.approx(expected, rel=1e-3)
+
+
+def test_evaluate_takes_the_loss_after_the_last_step(result) -> None:
+    one_more = run(SCRIPT, steps=STEPS + 1, every_step=True)
+    after = pytest.approx(one_more.losses[STEPS], rel=1e-3)
+    assert printed_at_the_end(result) == after
+
+
+def test_evaluate_leaves_the_weights_as_they_are(result) -> None:
+    model, x, y = (result.names[name] for name in ("model", "x", "y"))
+    before = model.get_weights()
+    model.evaluate(x, y, verbose=0)
+    for old, new in zip(before, model.get_weights(), strict=True):
+        assert np.array_equal(old, new)
+
+
+def test_fit_cuts_arrays_into_batches(start) -> None:
+    model, x, y = start.names["model"], start.names["x"], start.names["y"]
+    (size,) = map(int, says("cut arrays into batches of {}"))
+    model.fit(x[:size], y[:size], verbose=0)
+    assert model.optimizer.iterations == 1
+    model.fit(x[: size + 1], y[: size + 1], verbose=0)
+    assert model.optimizer.iterations == 1 + 2
+
+
+def test_two_batches_report_half_of_the_sum(start) -> None:
+    model, x, y = start.names["model"], start.names["x"], start.names["y"]
+    whole = model.evaluate(x, y, batch_size=64, verbose=0)
+    halves = model.evaluate(x, y, verbose=0)
+    assert halves == pytest.approx(whole / 2, rel=1e-4)
+
+
+def count_zeros(y, y_pred):
+    from keras import ops
+
+    return ops.sum(ops.cast(y_pred == 0, y_pred.dtype)) + 0 * ops.sum(y_pred)
+
+
+def test_evaluate_switches_dropout_off_and_fit_does_not(start) -> None:
+    layers = start.names["keras"].layers
+    x, y = start.names["x"], start.names["y"]
+    model = start.names["keras"].Sequential(
+        [layers.Dense(100), layers.Dropout(0.5)]
+    )
+    model.compile("sgd", count_zeros)
+    fit = model.fit(x, y, batch_size=64, verbose=0).history["loss"][0]
+    assert fit == pytest.approx(64 * 100 / 2, rel=0.1)
+    assert model.evaluate(x, y, batch_size=64, verbose=0) == 0
+
+
+def test_loss_is_called_once_a_trace_on_tensorflow(result) -> None:
+    # fit and evaluate each have a graph of their own.
+    assert result.lines.count("called") == 2
+
+
+def test_loss_is_called_at_every_step_on_pytorch(tmp_path) -> None:
+    changes = CALLED | {"range(500)": f"range({STEPS})"}
+    script = tmp_path / "script.py"
+    script.write_text(change(SCRIPT, source_of(SCRIPT)[1], changes), "utf-8")
     missing = "raise ModuleNotFoundError('tensorflow')"
-    (tmp_path / "tensorflow.py").write_text(missing)
+    (tmp_path / "tensorflow.py").write_text(missing, "utf-8")
     on_torch = {"KERAS_BACKEND": "torch", "PYTHONPATH": str(tmp_path)}
-    code, stdout, _ = make_outputs.run(tmp_path / "script.py", **on_torch)
-    # It is called once more, to learn the shapes.
-    assert code == 0 and stdout.count("called\n") == 501
+    code, stdout, stderr = make_outputs.run(script, **on_torch)
+    assert code == 0, stderr
+    # Once more each to learn the shapes and to evaluate.
+    assert stdout.count("called\n") == STEPS + 2
 
 
-def test_dense_draws_from_a_wider_range_than_linear(result) -> None:
-    weights = result.names["initial"]
-    for i, (inputs, outputs) in ((0, (1000, 100)), (2, (100, 10))):
-        bound = (6 / (inputs + outputs)) ** 0.5
-        for end in (weights[i].max(), -weights[i].min()):
-            assert end == pytest.approx(bound, rel=0.02)
-        assert bound > 2 * inputs**-0.5 and not weights[i + 1].any()
-    assert result.losses[0] > 2 * run("nn/two_layer_net_nn.py").losses[0]
+def test_compile_compiles_nothing_on_a_cpu(start) -> None:
+    assert not start.names["model"].jit_compile
 
 
-def test_what_keras_makes_of_a_loss(result) -> None:
-    model, x, y = map(result.names.get, ("model", "x", "y"))
-    mean = result.names["keras"].losses.MeanSquaredError(reduction="sum")
-    ours = float(result.names["loss_fn"](y, 0 * y))
-    assert ours == pytest.approx(10 * float(mean(y, 0 * y)), rel=1e-5)
-    # The target comes first. A loss for each of 64 rows: it takes their mean.
+@pytest.mark.parametrize(
+    ("layer", "inputs", "outputs"), [(0, 1000, 100), (2, 100, 10)]
+)
+def test_dense_draws_from_a_wider_range(start, layer, inputs, outputs):
+    weight = start.names["model"].get_weights()[layer]
+    (six,) = says("±√({} / (inputs + outputs)) here, ±1 / √inputs there")
+    bound = (six / (inputs + outputs)) ** 0.5
+    assert weight.max() == pytest.approx(bound, rel=0.02)
+    assert weight.min() == pytest.approx(-bound, rel=0.02)
+    assert bound > 2 * inputs**-0.5
+
+
+@pytest.mark.parametrize("bias", [1, 3])
+def test_biases_of_dense_start_at_0(start, bias: int) -> None:
+    assert not start.names["model"].get_weights()[bias].any()
+
+
+def test_first_loss_is_more_than_twice_that_of_nn(result) -> None:
+    nn = run("nn/two_layer_net_nn.py", steps=1)
+    assert result.losses[0] > 2 * nn.losses[0]
+
+
+def test_sum_of_keras_is_a_tenth_of_ours(start) -> None:
+    keras, y = start.names["keras"], start.names["y"]
+    theirs = keras.losses.MeanSquaredError(reduction="sum")(y, 0 * y)
+    ours = start.names["loss_fn"](y, 0 * y)
+    assert float(ours) == pytest.approx(10 * float(theirs), rel=1e-5)
+
+
+def test_a_loss_gets_the_target_first_and_of_several_the_mean(start) -> None:
+    model, x, y = start.names["model"], start.names["x"], start.names["y"]
     model.compile("sgd", lambda y, y_pred: y[:, 0] + 0 * y_pred[:, 0])
-    expected = y.numpy()[:, 0].mean()
-    assert model.train_on_batch(x, y) == pytest.approx(expected, rel=1e-3)
-
-
-def test_fit_makes_the_same_steps(result) -> None:
-    model, x, y = map(result.names.get, ("model", "x", "y"))
-    model.set_weights(result.names["initial"])
-    losses = model.fit(x, y, batch_size=64, epochs=6, verbose=0).history
-    expected = [result.losses[step] for step in range(6)]
-    assert losses["loss"] == pytest.approx(expected, rel=1e-3)
-    for rows in (33, 64):  # Two batches each.
-        model.fit(x[:rows], y[:rows], verbose=0)
-    assert model.optimizer.iterations == 500 + 6 + 2 + 2
-    # Half of them held back; of the others, the first example comes later.
-    model.compile("sgd", lambda y, y_pred: y[0, 0] + 0 * y_pred[0, 0])
-    held_back = model.fit(x, y, validation_split=0.5, verbose=0).history
-    assert held_back["loss"][0] in y.numpy()[1:32, 0]
-    assert "val_loss" in held_back
+    expected = pytest.approx(y.numpy()[:, 0].mean(), rel=1e-3)
+    assert model.train_on_batch(x, y) == expected

@@ -1,5 +1,7 @@
 """The autograd of our own, against numpy's lines and PyTorch's autograd."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,53 +13,157 @@ SCRIPT = "further/own_autograd.py"
 
 @pytest.fixture(scope="module")
 def names() -> dict:
-    """What the script leaves."""
-    return run(SCRIPT).names
+    """What the script leaves after two steps."""
+    return run(SCRIPT, steps=2).names
 
 
-def graph(a, b) -> list:
-    """Return nodes used twice, along paths of other lengths, and the loss."""
+@pytest.fixture
+def arrays() -> np.ndarray:
+    return np.random.default_rng(5).standard_normal((2, 3, 3))
+
+
+def tree(a, b) -> list:
+    """Return what a loss is made from, each used once, and the loss."""
+    c = (a @ b).relu()
+    return [a, b, c, c.square().sum()]
+
+
+def shared(a, b) -> list:
+    """Return the same where a, b and c are used more than once."""
     c = (a @ b).relu()
     d = c - c @ b
     return [a, b, c, d, (d @ b - d - a).square().sum()]
 
 
-def test_prints_the_losses_of_the_numpy_script() -> None:
-    for seed in (0, 1):
-        by_hand = run("tensor/two_layer_net_numpy.py", seed=seed)
-        assert run(SCRIPT, seed=seed).lines == by_hand.lines
-
-
-def test_nodes_used_twice_have_the_gradients_of_pytorch(names) -> None:
-    arrays = np.random.default_rng(5).standard_normal((2, 3, 3))
-    ours = graph(*map(names["Node"], arrays))
-    theirs = graph(*torch.tensor(arrays, requires_grad=True))
-    for tensor in theirs:
+def gradients_of_pytorch(graph, arrays) -> list[np.ndarray]:
+    tensors = graph(*torch.tensor(arrays, requires_grad=True))
+    for tensor in tensors:
         tensor.retain_grad()
-    for passes in (1, 2):  # PyTorch adds the two up, we start from 0.
-        ours[-1].backward()
-        theirs[-1].backward(retain_graph=True)
-        assert ours[-1].grad == 1
-        for node, tensor in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(node.value, tensor.detach())
-            np.testing.assert_allclose(passes * node.grad, tensor.grad)
-    nodes = []
-    ours[-1].append_to(nodes)
-    assert len(set(nodes)) == len(nodes) == 2 + 9  # Leaves and operations.
-    for place, node in enumerate(nodes):
-        assert (node in ours[:2]) == (node.parents == ())
-        assert all(parent in nodes[:place] for parent, _ in node.parents)
+    tensors[-1].backward()
+    return [tensor.grad.numpy() for tensor in tensors]
 
 
-def test_every_node_has_a_gradient_and_updates_record_nothing(names) -> None:
-    assert names["x"].grad.any() and names["y"].grad.any()
-    for w in (names["w1"], names["w2"]):
-        assert w.parents == () and type(w.value) is np.ndarray
+def recurse(tensor) -> None:
+    """Pass a gradient on at once, whatever may still arrive."""
+    for parent, pass_back in tensor.parents:
+        parent.grad += pass_back(tensor.grad)
+        recurse(parent)
+
+
+def gradients_by_recursion(graph, names, arrays) -> list[np.ndarray]:
+    tensors = graph(*map(names["Tensor"], arrays))
+    tensors[-1].backward()  # So that each has a grad, and then none.
+    made = []
+    tensors[-1].append_to(made)
+    for tensor in made:
+        tensor.grad *= 0
+    tensors[-1].grad += 1
+    recurse(tensors[-1])
+    return [tensor.grad for tensor in tensors]
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_prints_the_losses_of_the_numpy_script(seed: int) -> None:
+    by_hand = run("tensor/two_layer_net_numpy.py", seed=seed)
+    assert run(SCRIPT, seed=seed).lines == by_hand.lines
+
+
+@pytest.mark.parametrize("graph", [tree, shared])
+def test_gradients_are_those_of_pytorch(graph, names, arrays) -> None:
+    tensors = graph(*map(names["Tensor"], arrays))
+    tensors[-1].backward()
+    expected = gradients_of_pytorch(graph, arrays)
+    for tensor, gradient in zip(tensors, expected, strict=True):
+        np.testing.assert_allclose(tensor.grad, gradient)
+
+
+def test_plain_recursion_is_right_in_a_tree(names, arrays) -> None:
+    found = gradients_by_recursion(tree, names, arrays)
+    expected = gradients_of_pytorch(tree, arrays)
+    for ours, gradient in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours, gradient)
+
+
+def test_plain_recursion_is_wrong_where_results_are_shared(names, arrays):
+    of_a, *_ = gradients_by_recursion(shared, names, arrays)
+    expected, *_ = gradients_of_pytorch(shared, arrays)
+    assert not np.allclose(of_a, expected, rtol=0.1)
+
+
+def test_each_is_listed_after_its_parents(names, arrays) -> None:
+    listed = []
+    shared(*map(names["Tensor"], arrays))[-1].append_to(listed)
+    for place, tensor in enumerate(listed):
+        for parent, _ in tensor.parents:
+            assert parent in listed[:place]
+
+
+def test_each_is_listed_once(names, arrays) -> None:
+    listed = []
+    shared(*map(names["Tensor"], arrays))[-1].append_to(listed)
+    assert len(set(listed)) == len(listed)
+
+
+@pytest.mark.parametrize("name", ["x", "y"])
+def test_inputs_and_targets_get_a_gradient_too(name, names) -> None:
+    assert names[name].grad.any()
+
+
+def test_a_second_backward_pass_starts_from_0(names, arrays) -> None:
+    a, *_, loss = shared(*map(names["Tensor"], arrays))
+    loss.backward()
+    first = a.grad.copy()
+    loss.backward()
+    assert np.array_equal(a.grad, first)
+
+
+@pytest.mark.parametrize("name", ["w1", "w2"])
+def test_an_update_is_not_recorded(name, names) -> None:
+    assert names[name].parents == ()
+    assert type(names[name].value) is np.ndarray
 
 
 def test_change_in_place_makes_a_wrong_gradient(names) -> None:
-    node = names["Node"](np.array(3.0))
-    loss = node.square()
-    node.value -= 1
+    a = names["Tensor"](np.array(3.0))
+    loss = a.square()
+    a.value -= 1
     loss.backward()
-    assert loss.value == 9 and node.grad == 4  # And not 6.
+    assert a.grad == 4  # At the time of the square, it was 6.
+
+
+def test_arrays_of_two_shapes_do_not_pass_backward(names) -> None:
+    h, bias = names["Tensor"](np.ones((5, 3))), names["Tensor"](np.ones(3))
+    with pytest.raises(ValueError, match="broadcast shape"):
+        (h - bias).sum().backward()
+
+
+def test_a_loss_of_many_numbers_is_taken_as_their_sum(names, arrays) -> None:
+    a, b = map(names["Tensor"], arrays)
+    (a @ b).backward()
+    of_many = a.grad
+    (a @ b).sum().backward()
+    assert np.array_equal(of_many, a.grad)
+
+
+def test_pytorch_refuses_a_loss_of_many_numbers(arrays) -> None:
+    a, b = torch.tensor(arrays, requires_grad=True)
+    with pytest.raises(RuntimeError, match="only for scalar outputs"):
+        (a @ b).backward()
+
+
+def long_chain(h):
+    """Use a result of a result, more often than Python may recurse."""
+    for _ in range(sys.getrecursionlimit()):
+        h = h.relu()
+    return h
+
+
+def test_a_long_graph_ends_in_a_recursion_error(names) -> None:
+    with pytest.raises(RecursionError):
+        long_chain(names["Tensor"](np.array(1.0))).backward()
+
+
+def test_pytorch_goes_back_through_a_long_graph() -> None:
+    a = torch.tensor(1.0, requires_grad=True)
+    long_chain(a).backward()
+    assert a.grad == 1

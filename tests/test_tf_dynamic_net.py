@@ -3,39 +3,80 @@
 import pytest
 
 from harness import Run, import_tensorflow, run
+from scripts import STEP_COUNT
+
+SCRIPT = "further/tf_dynamic_net.py"
 
 
 @pytest.fixture(scope="module")
 def result() -> Run:
     import_tensorflow()
-    return run("further/tf_dynamic_net.py")
+    return run(SCRIPT)
 
 
-def test_one_trace_serves_all_four_depths(result) -> None:
+@pytest.fixture(scope="module")
+def loops(result) -> list[list[str]]:
+    """The operations in the body of each loop of the graph."""
+    graph = result.names["graph"]
+    functions = graph.as_graph_def().library.function
+    bodies = {f.signature.name: [n.op for n in f.node_def] for f in functions}
+    return [
+        bodies[op.get_attr("body").name]
+        for op in graph.get_operations()
+        if "While" in op.type
+    ]
+
+
+def test_all_four_depths_are_drawn(result) -> None:
+    assert set(result.draws) == {1, 2, 3, 4}
+    assert len(result.draws) == STEP_COUNT
+
+
+def test_one_trace_serves_all_depths(result) -> None:
     assert result.names["train_step"].experimental_get_tracing_count() == 1
-    assert set(result.draws) == {1, 2, 3, 4} and len(result.draws) == 500
+
+
+def test_printed_depth_is_the_one_that_was_used(result) -> None:
     assert result.depths == {t: result.draws[t] for t in result.losses}
 
 
 def test_range_of_a_tensor_means_the_same(result) -> None:
     changes = {"tf.range(depth - 1)": "range(depth - 1)"}
-    python_range = run("further/tf_dynamic_net.py", changes=changes)
-    assert python_range.lines == result.lines
+    assert run(SCRIPT, changes=changes).lines == result.lines
 
 
-def test_loop_is_an_operation_of_the_graph(result) -> None:
-    graph = result.names["graph"]
-    kinds = [op.type for op in graph.get_operations()]
+def test_a_number_as_depth_is_traced_again(result) -> None:
+    changes = {"tf.constant(depth))\n    if": "depth)\n    if"}
+    changed = run(SCRIPT, steps=20, changes=changes)
+    count = changed.names["train_step"].experimental_get_tracing_count()
+    # Once more for the look into the graph, with a Tensor.
+    assert count == len(set(changed.draws)) + 1
+
+
+def test_loop_over_a_list_leaves_an_update_a_parameter(result) -> None:
+    operations = result.names["graph"].get_operations()
+    kinds = [op.type for op in operations]
     assert kinds.count("AssignSubVariableOp") == 6
-    line = result.lines[-1].split()
-    assert line == ["graph:", *[k for k in kinds if k in line]]
-    assert line[1:5] == ["MatMul", "Relu", "While", "MatMul"]
-    library = graph.as_graph_def().library.function
-    bodies = {f.signature.name: [n.op for n in f.node_def] for f in library}
-    loops = [op for op in graph.get_operations() if "While" in op.type]
-    assert [op.type for op in loops] == ["While", "StatelessWhile"]
-    forward, backward = (bodies[op.get_attr("body").name] for op in loops)
-    assert forward.count("MatMul") == forward.count("Relu") == 1
+
+
+def test_graph_has_a_loop_forward_and_a_loop_backward(result) -> None:
+    kinds = [op.type for op in result.names["graph"].get_operations()]
+    assert [kind for kind in kinds if "While" in kind] == [
+        "While",
+        "StatelessWhile",
+    ]
+
+
+def test_loop_forward_has_the_middle_layer_once(loops) -> None:
+    forward, _ = loops
+    assert forward.count("MatMul") == 1
+    assert forward.count("Relu") == 1
+
+
+def test_loop_backward_adds_up_the_gradient_of_shared_weights(loops) -> None:
+    _, backward = loops
     assert backward.count("ReluGrad") == 1
-    # h_relu's gradient and the weight's, which is added to the sum so far.
-    assert backward.count("MatMul") == backward.count("AddN") == 2
+    # The gradients with respect to h_relu and to the weight.
+    assert backward.count("MatMul") == 2
+    # The weight and the bias: each is added to the sum so far.
+    assert backward.count("AddN") == 2
