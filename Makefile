@@ -9,7 +9,8 @@ BIN := .venv/bin
 # What make check runs: scripts, oracle, captures, faults and pages.
 CHECKS := scripts one_trajectory outputs faults pages questions build_readme
 
-.PHONY: help examples further check test readme outputs figures lint clean
+.PHONY: help examples further check test readme notebook outputs figures lint \
+	clean
 .DEFAULT_GOAL := help
 
 help:
@@ -17,7 +18,8 @@ help:
 	@echo "make further   run the scripts of further/, costs.py last"
 	@echo "make check     run the tests that every change needs"
 	@echo "make test      run every test"
-	@echo "make readme    rebuild each README.md from its README_raw.md"
+	@echo "make readme    rebuild each README.md and the notebook"
+	@echo "make notebook  rebuild the notebook alone"
 	@echo "make outputs   run the scripts and the faults, keep what they print"
 	@echo "make figures   draw the figures from the kept outputs"
 	@echo "make lint      check the code and its format with ruff"
@@ -37,8 +39,12 @@ check: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest
 
-readme: .venv/installed
+readme: .venv/installed-dev
 	$(BIN)/python build_readme.py
+	$(BIN)/python tools/make_notebook.py
+
+notebook: .venv/installed-dev
+	$(BIN)/python tools/make_notebook.py
 
 outputs: .venv/installed
 	$(BIN)/python tools/make_outputs.py

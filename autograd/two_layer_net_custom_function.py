@@ -1,4 +1,4 @@
-"""The same net with an autograd function of our own: ReLU, both ways.
+"""The same net with our own autograd function: ReLU, forward and backward.
 
 New: a subclass of torch.autograd.Function replaces torch.relu. The forward
 pass calls it through apply, and autograd calls its backward method.
@@ -14,7 +14,7 @@ class MyReLU(torch.autograd.Function):
 
     @staticmethod
     def forward(h):
-        # What the function computes. Nothing in here is recorded.
+        # Compute the output. Nothing in here is recorded.
         return torch.relu(h)
 
     @staticmethod

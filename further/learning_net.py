@@ -28,6 +28,16 @@ class TwoLayerNet(nn.Module):
         return self.linear2(h_relu)
 
 
+def evaluate(model):
+    """Return the loss of a model on the held-out examples."""
+    model.eval()  # The mode for use; this net has one mode, others have two.
+    with torch.no_grad():
+        y_pred = model(x_held_out.to(device))
+        loss = loss_fn(y_pred, y_held_out.to(device))
+    model.train()  # Back to the mode for training.
+    return loss.item()
+
+
 torch.manual_seed(0)
 device = torch.device("cpu")
 if torch.accelerator.is_available():
@@ -38,13 +48,12 @@ if torch.accelerator.is_available():
 D_in, H, D_out = 20, 100, 10
 
 # Random inputs, and targets that a net of the same form computes from them.
-# Its weights stay as they are: it is what there is to find.
-x = torch.randn(10000, D_in, device=device)
-x_held_out = torch.randn(1000, D_in, device=device)
-teacher = TwoLayerNet(D_in, H, D_out).to(device)
+# Its weights stay as they are: it is what there is to find. All examples stay
+# on the CPU. A real data set is often larger than the memory of a GPU.
+x, x_held_out = torch.randn(10000, D_in), torch.randn(1000, D_in)
+teacher = TwoLayerNet(D_in, H, D_out)
 with torch.no_grad():
-    y = teacher(x)
-    y_held_out = teacher(x_held_out)
+    y, y_held_out = teacher(x), teacher(x_held_out)
 
 # The mean of the squared errors, not their sum, which would be larger on 1000
 # examples than on 64 for no other reason than their number.
@@ -76,28 +85,21 @@ for N in (64, 10000):
     t, best_loss = 0, float("inf")
     for _ in range(500 // len(loader)):
         for x_batch, y_batch in loader:
-            # Forward pass, for the batch.
-            y_pred = model(x_batch)
+            # The batch goes to the device, and only the batch.
+            x_batch, y_batch = x_batch.to(device), y_batch.to(device)
 
-            # The loss of the batch.
+            # Forward pass and loss, for the batch.
+            y_pred = model(x_batch)
             loss = loss_fn(y_pred, y_batch)
             if t % 50 == 0 or t == 499:
-                # The loss on the held-out examples: in the mode for use, not
-                # for training, and without a graph.
-                model.eval()
-                with torch.no_grad():
-                    held_out_pred = model(x_held_out)
-                    held_out_loss = loss_fn(held_out_pred, y_held_out).item()
-                model.train()
+                held_out_loss = evaluate(model)
                 print(
                     f"step {t:3d}  loss {loss.item():.6e}  "
                     f"held-out {held_out_loss:.6e}"
                 )
-
-                # Keep the best state so far, and what it predicts.
+                # Keep the best state so far.
                 if held_out_loss < best_loss:
                     best_step, best_loss = t, held_out_loss
-                    best_pred = held_out_pred
                     torch.save(model.state_dict(), path)
 
             # Clear the old gradients, compute new ones, update parameters.
@@ -106,12 +108,12 @@ for N in (64, 10000):
             optimizer.step()
             t += 1
 
-    # A new model takes the saved state and predicts the same, to the bit.
+    # A new model takes the saved state. Its Tensors are loaded to the CPU,
+    # wherever they were saved, and copied into the model, wherever that is.
     best_model = TwoLayerNet(D_in, H, D_out).to(device)
-    best_model.load_state_dict(torch.load(path))
-    best_model.eval()
-    with torch.no_grad():
-        same = torch.equal(best_model(x_held_out), best_pred)
-    print(f"best at step {best_step}; loaded, it predicts the same: {same}")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    best_model.load_state_dict(state)
+    loss_again = evaluate(best_model)
+    print(f"best: step {best_step}, loaded again  held-out {loss_again:.6e}")
 
 folder.cleanup()

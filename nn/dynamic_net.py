@@ -13,7 +13,7 @@ from torch import nn
 
 
 class DynamicNet(nn.Module):
-    """A net with depth hidden layers: (N, D_in) to (N, D_out)."""
+    """A net with a varying depth: (N, D_in) to (N, D_out)."""
 
     def __init__(self, D_in, H, D_out):
         super().__init__()
@@ -48,7 +48,7 @@ model = DynamicNet(D_in, H, D_out).to(device)
 loss_fn = nn.MSELoss(reduction="sum")
 print("parameters", sum(param.numel() for param in model.parameters()))
 
-# Momentum speeds up the descent, most of all where the net is deep.
+# Momentum speeds up the descent, most of all when the net is deep.
 learning_rate = 1e-4
 optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
 

@@ -1,4 +1,4 @@
-"""The same net as a Module of our own.
+"""The same net as our own Module.
 
 New: a subclass of nn.Module names its layers in __init__ and says in forward
 how data flows through them.

@@ -1,4 +1,4 @@
-"""The same net with optim: Adam makes the update.
+"""The same net with optim: Adam does the update.
 
 New: you hand an optimizer the parameters once. From then on it clears their
 gradients and updates them when you tell it to.

@@ -36,8 +36,8 @@ for t in range(500):
         print(f"step {t:3d}  loss {loss:.6e}")
 
     # Backward pass: compute the gradient of the loss with respect to each
-    # result above, from the last to the first. Each gradient has the shape of
-    # its result.
+    # result and weight, from the last to the first. Each gradient has the same
+    # shape as its result.
     grad_y_pred = 2.0 * (y_pred - y)
     grad_w2 = h_relu.T @ grad_y_pred
     grad_h_relu = grad_y_pred @ w2.T

@@ -1,4 +1,4 @@
-"""The same net with PyTorch Tensors: numpy's lines, on any device.
+"""The same net with PyTorch Tensors, on any device.
 
 New: the Tensor. It replaces the numpy array line by line, and it lives on the
 device you choose when you create it.
@@ -33,7 +33,7 @@ for t in range(500):
     h_relu = torch.relu(h)
     y_pred = h_relu @ w2
 
-    # The loss is a Tensor without dimensions; item() makes it a number.
+    # The loss is a Tensor with no dimensions; item() makes it a number.
     loss = torch.square(y_pred - y).sum()
     if t % 50 == 0 or t == 499:
         print(f"step {t:3d}  loss {loss.item():.6e}")

@@ -82,6 +82,10 @@ def captured(name: str) -> Run:
     return Run([line for line in lines if line not in noted], noted=noted)
 
 
+# What another machine may round differently.
+ROUNDED = re.compile(r"(loss|held-out|accuracy) ([-+.\de]+|nan|inf)")
+
+
 def check_same(name: str, printed: Run, shown: Run) -> None:
     """Check that two runs print the same, up to another machine's rounding."""
     capture = f"outputs/{Path(name).with_suffix('.txt').as_posix()}"
@@ -89,18 +93,18 @@ def check_same(name: str, printed: Run, shown: Run) -> None:
         f"{capture} shows what {name} does not print; if the new output is "
         f"right, run: python tools/make_outputs.py {name}, then: make readme"
     )
-    without_losses = [
-        [re.sub(r"loss \S+", "loss", line) for line in result.lines]
-        for result in (printed, shown)
-    ]
-    assert without_losses[0] == without_losses[1], differs
+    texts = ["\n".join(result.lines) for result in (printed, shown)]
+    without_numbers = [ROUNDED.sub(r"\1", text) for text in texts]
+    assert without_numbers[0] == without_numbers[1], differs
     assert printed.noted == shown.noted, differs
-    for step, loss in printed.losses.items():
-        # Other instruction sets and thread counts were seen to move the last
-        # losses by up to 2 %, and those of the faults no more.
-        margin = 1e-3 if step <= STEPS[1] else 0.5
-        expected = pytest.approx(shown.losses[step], rel=margin, nan_ok=True)
-        assert loss == expected, f"step {step}: {differs}"
+    numbers = [[float(x) for _, x in ROUNDED.findall(text)] for text in texts]
+    # Other instruction sets and thread counts were seen to move the last
+    # losses by up to 2 %, and those of the faults no more.
+    expected = pytest.approx(numbers[1], rel=0.5, nan_ok=True)
+    assert numbers[0] == expected, differs
+    for step in set(printed.losses) & set(STEPS[:2]):
+        early = pytest.approx(shown.losses[step], rel=1e-3, nan_ok=True)
+        assert printed.losses[step] == early, f"step {step}: {differs}"
 
 
 def import_tensorflow() -> Any:

@@ -16,7 +16,7 @@ from build_readme import ROOT
 
 PAGES = build_readme.pages()
 FENCE = re.compile(r"^(```+)(\S*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
-NUMBER = r"(\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?)"
+NUMBER = r"(-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?)"
 
 
 def read(name: str) -> str:

@@ -50,8 +50,14 @@ SCRIPTS = [
     Script(
         "further/learning_net.py",
         "torch",
-        "test_learning_net.py::test_follows_adam_and_keeps_the_best_state",
+        "test_learning_net.py::test_follows_adam",
         20,
+    ),
+    Script(
+        "further/training_loop.py",
+        "torch",
+        "test_training_loop.py::test_follows_the_formulas_to_the_end",
+        None,
     ),
     Script(
         "further/costs.py",

@@ -145,7 +145,7 @@ def assigned():
 
 
 def test_assigned_weight_fails_in_the_second_step(assigned) -> None:
-    says("The same line fails, but one step later.")
+    says("The changed line fails, but one step later.")
     assert list(assigned.losses) == [0, 1]
     assert "'float' and 'NoneType'" in assigned.noted[-1]
 
@@ -158,7 +158,9 @@ def test_assigned_weight_does_not_require_a_gradient(assigned) -> None:
 
 
 def test_outside_no_grad_it_fails_in_the_same_way() -> None:
-    says("Outside `no_grad` the line would fail in the same way.")
+    says(
+        "If you move this one line out of `no_grad`, it fails in the same way."
+    )
     outside = {"with torch.no_grad():": "if True:"}
     w2 = {"w2 -= learning_rate": "w2.data -= learning_rate"}
     result = run("faults/assigned_weight.diff", changes=outside | w2)

@@ -130,7 +130,9 @@ def test_check_sees_the_forgotten_mask() -> None:
 
 
 def test_check_needs_float64(MyReLU) -> None:
-    (eps,) = says("in float32 the default step of {} drowns in rounding")
+    (eps,) = says(
+        "the default finite-difference step of {} drowns in the rounding"
+    )
     parameters = inspect.signature(torch.autograd.gradcheck).parameters
     assert parameters["eps"].default == eps
     h = torch.tensor([-1.0, 2.0], requires_grad=True)

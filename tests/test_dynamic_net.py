@@ -146,8 +146,8 @@ def with_momentum(mode: str) -> float:
 def plain(mode: str) -> float:
     """Return the loss at the best of the rates that the page names."""
     *rates, rate = says(
-        "Plain `SGD` has the best of the rates {}, {} and {}, and momentum "
-        "has {}:"
+        "Plain `SGD` uses the best of the rates {}, {} and {}, and momentum "
+        "uses {}:"
     )
     assert rate == 1e-4
     return min(late_loss(mode, f"lr={rate}") for rate in rates)

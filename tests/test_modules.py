@@ -97,7 +97,7 @@ def test_weights_as_nn_draws_them_take_the_need_for_a_tiny_rate_away() -> None:
 
 def test_it_is_the_change_of_the_gradient_and_not_its_size() -> None:
     says(
-        "a small change of the weights changes the gradient a lot, so only "
+        "a small change in the weights changes the gradient a lot, so only "
         "tiny steps were stable"
     )
     # A target close to the first prediction makes the gradients small.
@@ -139,10 +139,12 @@ def test_mean_takes_the_same_steps_at_a_larger_rate() -> None:
     (smaller,) = says("The mean is {} times smaller than the sum")
     times, rate = says("With the mean and a rate {} times larger, {}, the net")
     changes = {"learning_rate = 1e-4": f"learning_rate = {rate}"}
+    (and_the_losses,) = says("and prints losses that are {} times smaller")
     mended = run("faults/mean_loss.diff", dtype="float64", changes=changes)
     sums = {step: times * loss for step, loss in mended.losses.items()}
     assert sums == pytest.approx(run(SCRIPT, dtype="float64").losses, rel=1e-5)
     assert times == smaller
+    assert times == and_the_losses
     assert rate == pytest.approx(times * 1e-4)
 
 

@@ -100,6 +100,6 @@ FLOAT32 = [s for s in WEIGHTS if s in NINE if not needs(s, "numpy")]
 def test_float32_leaves_the_trajectory_late(script, numbers, trajectory):
     losses = run(script, numbers=numbers).losses
     expected, _ = trajectory
-    (late,) = says("follow one another until about step {}")
+    (late,) = says("stay together until about step {}")
     assert losses[late] == pytest.approx(expected[int(late)], rel=0.5)
     assert losses[LAST] > 10 * expected[LAST]

@@ -39,8 +39,8 @@ def test_step_reads_grad_and_needs_no_loss() -> None:
 
 def test_adam_divides_one_mean_by_the_root_of_the_other() -> None:
     says(
-        "Each step moves the parameter against the first, divided by the root "
-        "of the second, times the learning rate."
+        "Each step subtracts the learning rate times the first mean, divided "
+        "by the square root of the second."
     )
     parameter = torch.zeros(1, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.Adam([parameter], lr=0.1)

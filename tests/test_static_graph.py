@@ -90,7 +90,7 @@ def test_a_variable_as_the_rate_stops_the_learning() -> None:
 
 
 def test_another_value_under_the_name_of_a_variable_does_not() -> None:
-    says("A plain `=` would change nothing then either.")
+    says("Even then, a plain `=` would change nothing.")
     made = {"learning_rate = 1e-6": "learning_rate = tf.Variable(1e-6)"}
     assert run(FROZEN, changes=made).lines == run(SCRIPT).lines
 

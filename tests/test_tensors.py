@@ -85,7 +85,7 @@ def loss_to(result: Run, y: torch.Tensor) -> float:
 
 
 def test_tiny_differences_are_why(two_orders) -> None:
-    says("the loss is made of their tiny differences, where rounding weighs")
+    says("the loss is made of their tiny differences, where rounding matters")
     # To a target that is far away, the two nets have the same loss.
     far = two_orders[0].names["y"] + 1
     one, other = (loss_to(result, far) for result in two_orders)

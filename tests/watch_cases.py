@@ -1,0 +1,678 @@
+"""Loops for tests/test_watch.py: right ones, and ones with a fault each.
+
+A loop is a function that is given watch and returns its findings. Those in
+RIGHT have nothing wrong; FAULTS names the finding that each other one gets.
+"""
+
+import copy
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+RIGHT, FAULTS = [], {}
+
+
+def right(loop):
+    """Note a loop that has nothing wrong with it."""
+    RIGHT.append(loop)
+    return loop
+
+
+def fault(kind):
+    """Return what notes a loop with a fault of this kind."""
+
+    def note(loop):
+        FAULTS[loop] = kind
+        return loop
+
+    return note
+
+
+def line():
+    """Return a Linear, inputs, and targets that a Linear can reach."""
+    x = torch.randn(40, 3)
+    return nn.Linear(3, 1), x, x @ torch.tensor([[1.0], [-2.0], [0.5]]) + 1
+
+
+def deep(D_out=2):
+    """Return a net of four layers, inputs and targets."""
+    layers = [nn.Linear(8, 20), nn.ReLU()]
+    for _ in range(2):
+        layers += [nn.Linear(20, 20), nn.ReLU()]
+    model = nn.Sequential(*layers, nn.Linear(20, D_out))
+    return model, torch.randn(30, 8), torch.randn(30, D_out)
+
+
+def images():
+    """Return a small convolutional net, images and classes."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 6, 3),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(6 * 5 * 5, 4),
+    )
+    return model, torch.rand(16, 1, 12, 12), torch.randint(4, (16,))
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer, and a Linear on its last output."""
+
+    def __init__(self, kind=nn.LSTM):
+        super().__init__()
+        self.recurrent = kind(5, 12, batch_first=True)
+        self.last = nn.Linear(12, 1)
+
+    def forward(self, x):
+        outputs, _ = self.recurrent(x)
+        return self.last(outputs[:, -1])
+
+
+def sequences(kind=nn.LSTM):
+    """Return a recurrent net, sequences, and the mean of each."""
+    x = torch.randn(24, 7, 5)
+    return Recurrent(kind), x, x.mean(dim=(1, 2))[:, None]
+
+
+def adam(model, learning_rate=1e-2):
+    return torch.optim.Adam(model.parameters(), lr=learning_rate)
+
+
+def sgd(model, learning_rate=1e-2, **options):
+    return torch.optim.SGD(model.parameters(), lr=learning_rate, **options)
+
+
+def train(watch, model, optimizer, loss_fn, x, y, steps=20):
+    """Take plain steps under watch, and return its findings."""
+    with watch(model, optimizer, loss_fn) as findings:
+        for _ in range(steps):
+            loss = loss_fn(model(x), y)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return findings
+
+
+# Right.
+
+
+@right
+def one_linear(watch):
+    model, x, y = line()
+    return train(watch, model, sgd(model, 0.1), nn.MSELoss(), x, y)
+
+
+@right
+def deep_net(watch):
+    model, x, y = deep()
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@right
+def convolution(watch):
+    model, x, y = images()
+    return train(watch, model, adam(model), nn.CrossEntropyLoss(), x, y)
+
+
+@right
+def lstm(watch):
+    model, x, y = sequences()
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@right
+def gru(watch):
+    model, x, y = sequences(nn.GRU)
+    return train(watch, model, adam(model), nn.L1Loss(), x, y)
+
+
+@right
+def cleared_after_the_step(watch):
+    model, x, y = deep()
+    optimizer = adam(model)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return findings
+
+
+@right
+def cleared_with_zeros(watch):
+    model, x, y = deep()
+    optimizer = sgd(model, momentum=0.9)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            optimizer.zero_grad(set_to_none=False)
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+    return findings
+
+
+@right
+def gradients_summed_over_batches(watch):
+    model, x, y = images()
+    optimizer, loss_fn = adam(model), nn.CrossEntropyLoss()
+    with watch(model, optimizer, loss_fn) as findings:
+        for _ in range(10):
+            for part in range(4):
+                here = slice(4 * part, 4 * part + 4)
+                (loss_fn(model(x[here]), y[here]) / 4).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    return findings
+
+
+@right
+def frozen_layers(watch):
+    model, x, y = deep()
+    model[:4].requires_grad_(False)
+    optimizer = torch.optim.Adam(model[4:].parameters(), lr=1e-2)
+    return train(watch, model, optimizer, nn.MSELoss(), x, y)
+
+
+@right
+def lbfgs(watch):
+    model, x, y = line()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=5)
+    loss_fn = nn.MSELoss()
+    with watch(model, optimizer, loss_fn) as findings:
+        for _ in range(5):
+
+            def closure():
+                optimizer.zero_grad()
+                loss = loss_fn(model(x), y)
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+    return findings
+
+
+@right
+def warm_up_from_0(watch):
+    model, x, y = deep()
+    optimizer = adam(model)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: t / 500)
+    with watch(model, optimizer) as findings:
+        for _ in range(10):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+            scheduler.step()
+    return findings
+
+
+@right
+def in_eval_mode(watch):
+    model, x, y = images()
+    model = nn.Sequential(nn.BatchNorm2d(1), model).eval()
+    return train(watch, model, adam(model), nn.CrossEntropyLoss(), x, y)
+
+
+@right
+def dropout(watch):
+    model, x, y = deep()
+    model.insert(2, nn.Dropout(0.5))
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@right
+def shared_layer(watch):
+    model, x, y = deep()
+    model[4] = model[2]
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@right
+def two_optimizers(watch):
+    model, x, y = deep()
+    optimizers = [
+        sgd(model[:4]),
+        torch.optim.Adam(model[4:].parameters(), lr=1e-2),
+    ]
+    with watch(model, optimizers) as findings:
+        for _ in range(20):
+            for optimizer in optimizers:
+                optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            for optimizer in optimizers:
+                optimizer.step()
+    return findings
+
+
+@right
+def generator_and_discriminator(watch):
+    G = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+    D = nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1))
+    optimizers, loss_fn = [adam(G, 1e-3), adam(D, 1e-3)], nn.MSELoss()
+    both, ones = nn.ModuleList([G, D]), torch.ones(32, 1)
+    with watch(both, optimizers) as findings, watch(D, optimizers[1]) as of_D:
+        for _ in range(20):
+            real, fake = torch.randn(32, 2) + 2, G(torch.randn(32, 4))
+            optimizers[1].zero_grad()
+            loss = loss_fn(D(real), ones) + loss_fn(D(fake.detach()), 0 * ones)
+            loss.backward()
+            optimizers[1].step()
+            optimizers[0].zero_grad()
+            loss_fn(D(fake), ones).backward()
+            optimizers[0].step()
+    return findings + of_D
+
+
+@right
+def validation_in_between(watch):
+    model, x, y = images()
+    optimizer, loss_fn = adam(model), nn.CrossEntropyLoss()
+    with watch(model, optimizer, loss_fn) as findings:
+        for _ in range(10):
+            model.train()
+            optimizer.zero_grad()
+            loss_fn(model(x), y).backward()
+            optimizer.step()
+            model.eval()
+            with torch.no_grad():
+                loss_fn(model(x[:1]), y[:1])
+    return findings
+
+
+@right
+def by_hand(watch):
+    model, x, y = line()
+    with watch(model) as findings:
+        for _ in range(20):
+            model.zero_grad()
+            torch.square(model(x) - y).mean().backward()
+            with torch.no_grad():
+                for param in model.parameters():
+                    param -= 0.1 * param.grad
+    return findings
+
+
+@right
+def scaled_loss_with_skipped_steps(watch):
+    model, x, y = deep()
+    optimizer, scaler = adam(model), torch.amp.GradScaler("cpu", 2.0**127)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            optimizer.zero_grad()
+            scaler.scale(F.mse_loss(model(x), y)).backward()
+            scaler.unscale_(optimizer)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            scaler.step(optimizer)
+            scaler.update()
+    return findings
+
+
+@right
+def embedding_with_sparse_gradients(watch):
+    model = nn.EmbeddingBag(500, 2, sparse=True, mode="sum")
+    optimizer = torch.optim.SparseAdam(model.parameters(), lr=1e-2)
+    x, y = torch.randint(500, (8, 3)), torch.randn(8, 2)
+    return train(watch, model, optimizer, nn.MSELoss(), x, y)
+
+
+@right
+def batch_of_1_for_2_steps(watch):
+    model, x, y = deep()
+    return train(watch, model, adam(model), nn.MSELoss(), x[:1], y[:1], 2)
+
+
+@right
+def learnt_long_ago(watch):
+    model, x, y = line()
+    optimizer = sgd(model, 0.2)
+    return train(watch, model, optimizer, nn.MSELoss(), x, y, 1000)
+
+
+@right
+def last_layer_begins_at_0(watch):
+    model, x, y = deep()
+    nn.init.zeros_(model[-1].weight)
+    nn.init.zeros_(model[-1].bias)
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+def begin_at_0(watch, steps):
+    """Train with a last layer and a learning rate that begin at 0."""
+    model, x, y = deep()
+    nn.init.zeros_(model[-1].weight)
+    nn.init.zeros_(model[-1].bias)
+    optimizer = adam(model)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: t / 9)
+    with watch(model, optimizer) as findings:
+        for _ in range(steps):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+            scheduler.step()
+    return findings
+
+
+@right
+def begin_at_0_for_2_steps(watch):
+    return begin_at_0(watch, 2)
+
+
+@right
+def begin_at_0_for_3_steps(watch):
+    return begin_at_0(watch, 3)
+
+
+@right
+def lbfgs_cleared_after_the_step(watch):
+    model, x, y = line()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=3)
+    with watch(model, optimizer) as findings:
+        for _ in range(6):
+
+            def closure():
+                optimizer.zero_grad()
+                loss = F.mse_loss(model(x), y)
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+            optimizer.zero_grad()
+    return findings
+
+
+@right
+def one_example_a_step(watch):
+    torch.manual_seed(1)
+    model = nn.Sequential(
+        nn.Linear(2, 8), nn.Tanh(), nn.Linear(8, 1), nn.Sigmoid()
+    )
+    x = torch.tensor([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+    y, loss_fn = torch.tensor([[0.0], [1.0], [1.0], [0.0]]), nn.BCELoss()
+    optimizer = sgd(model, 0.5)
+    with watch(model, optimizer, loss_fn) as findings:
+        for t in range(120):
+            here = slice(t % 4, t % 4 + 1)
+            optimizer.zero_grad()
+            loss_fn(model(x[here]), y[here]).backward()
+            optimizer.step()
+    return findings
+
+
+class Masked(nn.Module):
+    """Scores with -inf for what must not be chosen."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(8, 4)
+
+    def forward(self, x):
+        mask = torch.tensor([False, False, False, True])
+        return self.linear(x).masked_fill(mask, -torch.inf)
+
+
+@right
+def masked_scores(watch):
+    model, x, y = Masked(), torch.randn(30, 8), torch.randint(3, (30,))
+    return train(watch, model, adam(model), nn.CrossEntropyLoss(), x, y)
+
+
+@right
+def one_example_many_times(watch):
+    model, x, y = deep()
+    x, y = x[:1].expand(30, 8), y[:1].expand(30, 2)
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@right
+def one_target_for_all(watch):
+    model, x, _ = line()
+    return train(watch, model, sgd(model), nn.MSELoss(), x, torch.ones(1))
+
+
+# Wrong.
+
+
+@fault("Nothing was stepped")
+def step_forgotten(watch):
+    model, x, y = images()
+    optimizer = adam(model)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            optimizer.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+    return findings
+
+
+@fault("Nothing was stepped")
+def one_of_two_optimizers_forgotten(watch):
+    model, x, y = deep()
+    optimizers = [sgd(model[:4]), sgd(model[4:])]
+    with watch(model, optimizers) as findings:
+        for _ in range(20):
+            model.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizers[1].step()
+    return findings
+
+
+@fault("No gradient")
+def backward_forgotten(watch):
+    model, x, y = line()
+    optimizer, loss_fn = sgd(model), nn.MSELoss()
+    with watch(model, optimizer, loss_fn) as findings:
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss_fn(model(x), y)
+            optimizer.step()
+    return findings
+
+
+@fault("No gradient")
+def output_made_a_new_tensor(watch):
+    model, x, y = sequences()
+    optimizer, loss_fn = adam(model), nn.MSELoss()
+    with watch(model, optimizer, loss_fn) as findings:
+        for _ in range(20):
+            y_pred = torch.tensor(model(x).tolist(), requires_grad=True)
+            optimizer.zero_grad()
+            loss_fn(y_pred, y).backward()
+            optimizer.step()
+    return findings
+
+
+@fault("No gradient")
+def forward_under_no_grad(watch):
+    model, x, y = images()
+    optimizer, loss_fn = adam(model), nn.CrossEntropyLoss()
+    with watch(model, optimizer, loss_fn) as findings:
+        for _ in range(20):
+            with torch.no_grad():
+                y_pred = model(x)
+            optimizer.zero_grad()
+            loss_fn(y_pred, y).requires_grad_().backward()
+            optimizer.step()
+    return findings
+
+
+@fault("No gradient")
+def layer_not_used(watch):
+    model, x, y = sequences(nn.GRU)
+    model.spare = nn.Linear(3, 3)
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@fault("No gradient")
+def features_detached(watch):
+    model, x, y = images()
+    optimizer = adam(model)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            optimizer.zero_grad()
+            features = model[:4](x).detach()
+            F.cross_entropy(model[4](features), y).backward()
+            optimizer.step()
+    return findings
+
+
+@fault("Gradients add up")
+def never_cleared(watch):
+    model, x, y = sequences()
+    optimizer = adam(model)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+    return findings
+
+
+@fault("Gradients add up")
+def never_cleared_by_hand(watch):
+    model, x, y = line()
+    with watch(model) as findings:
+        for _ in range(20):
+            F.mse_loss(model(x), y).backward()
+            with torch.no_grad():
+                for param in model.parameters():
+                    param -= 0.01 * param.grad
+    return findings
+
+
+@fault("Cleared too early")
+def cleared_before_the_step(watch):
+    model, x, y = images()
+    optimizer = sgd(model)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            F.cross_entropy(model(x), y).backward()
+            optimizer.zero_grad(set_to_none=False)
+            optimizer.step()
+    return findings
+
+
+@fault("Not in the optimizer")
+def last_layer_replaced(watch):
+    model, x, y = images()
+    optimizer = adam(model)
+    model[4] = copy.deepcopy(model[4])
+    return train(watch, model, optimizer, nn.CrossEntropyLoss(), x, y)
+
+
+@fault("Not seen by the model")
+def layers_in_a_dictionary(watch):
+    model, x, y = deep()
+    head = nn.Linear(2, 2)
+    model.heads = {"head": head}
+    model.register_forward_hook(lambda module, args, output: head(output))
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+class Scale(nn.Module):
+    """A product with a Tensor that is no Parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 1)
+        self.scale = torch.ones(1, requires_grad=True)
+
+    def forward(self, x):
+        return self.scale * self.linear(x)
+
+
+@fault("Not seen by the model")
+def tensor_for_a_parameter(watch):
+    _, x, y = line()
+    model = Scale()
+    return train(watch, model, sgd(model), nn.MSELoss(), x, y)
+
+
+@fault("No parameter moved")
+def new_tensors_for_the_parameters(watch):
+    model, x, y = sequences(nn.RNN)
+    with watch(model) as findings:
+        for _ in range(20):
+            model.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            with torch.no_grad():
+                for param in model.parameters():
+                    param = param - 0.1 * param.grad
+    return findings
+
+
+@fault("Different shapes")
+def target_without_its_column(watch):
+    model, x, y = sequences()
+    return train(watch, model, adam(model), nn.HuberLoss(), x, y[:, 0])
+
+
+@fault("Steps too large")
+def rate_too_large(watch):
+    model, x, y = line()
+    return train(watch, model, sgd(model, 1.2), nn.MSELoss(), x, y)
+
+
+@fault("Steps too small")
+def rate_too_small(watch):
+    model, x, y = images()
+    optimizer = sgd(model, 1e-6)
+    return train(watch, model, optimizer, nn.CrossEntropyLoss(), x, y)
+
+
+@fault("Uphill")
+def gradient_added(watch):
+    model, x, y = line()
+    with watch(model) as findings:
+        for _ in range(20):
+            model.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            with torch.no_grad():
+                for param in model.parameters():
+                    param += 0.01 * param.grad
+    return findings
+
+
+@fault("Not a number")
+def root_of_0(watch):
+    model, x, y = deep()
+    optimizer = adam(model)
+    with watch(model, optimizer) as findings:
+        for t in range(20):
+            optimizer.zero_grad()
+            error = F.mse_loss(model(x), y) * (t != 7)
+            error.sqrt().backward()
+            optimizer.step()
+    return findings
+
+
+@fault("Not a number")
+def rate_far_too_large(watch):
+    model, x, y = deep()
+    return train(watch, model, sgd(model, 1e3), nn.MSELoss(), x, y)
+
+
+@fault("Dead ReLUs")
+def biases_far_below_0(watch):
+    model, x, y = deep()
+    nn.init.constant_(model[2].bias, -50.0)
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@fault("Dead ReLUs")
+def dead_convolution(watch):
+    model, x, y = images()
+    nn.init.constant_(model[0].bias, -9.0)
+    return train(watch, model, sgd(model), nn.CrossEntropyLoss(), x, y)
+
+
+@fault("Same output")
+def saturated_outputs(watch):
+    model, x, y = line()
+    nn.init.constant_(model.bias, 200.0)
+    model = nn.Sequential(model, nn.Sigmoid())
+    return train(watch, model, sgd(model), nn.MSELoss(), x, y)
+
+
+@fault("Same output")
+def relu_on_the_output(watch):
+    model, x, y = line()
+    nn.init.constant_(model.bias, -200.0)
+    model = nn.Sequential(model, nn.ReLU())
+    return train(watch, model, sgd(model), nn.MSELoss(), x, y)
