@@ -519,6 +519,13 @@ def layer_not_used(watch):
 
 
 @fault("No gradient")
+def one_output_for_two_classes(watch):
+    model, x, _ = line()
+    y = torch.zeros(40, dtype=torch.long)
+    return train(watch, model, adam(model), nn.CrossEntropyLoss(), x, y)
+
+
+@fault("No gradient")
 def features_detached(watch):
     model, x, y = images()
     optimizer = adam(model)
