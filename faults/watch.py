@@ -1,4 +1,4 @@
-"""Watch a training loop, at up to three times its time, and name its faults.
+"""Watch a training loop, in up to five times its time, and name its faults.
 
 with watch(model, optimizer, loss_fn) as findings:
     for t in range(20): ...  # your loop, as it is
@@ -12,11 +12,10 @@ from statistics import median
 import torch
 from torch import nn
 
-# Each Tensor has a log. First, M: a parameter of the model, or L: it is in a
-# list or the like. Then, +: an optimizer holds it, -: none does, or .: there
-# is none. Then a letter for each event. g: a gradient came, G: one was added
-# to another, z: one came that is 0; s: a step began, e: one began with no
-# gradient; m: the values moved, u: along the gradient.
+# Each Tensor has a log. First, M: a parameter of the model, or L: in a list.
+# Then, +: an optimizer holds it, -: none does, .: there is none. Then events.
+# g: a gradient came, G: one was added to another, z: one came that is 0; s: a
+# step began, e: with no gradient; m: the values moved, u: along the gradient.
 LOGS = {
     r"M(\+([se]+|(z*e){3,})|\.(z{3,})?)": "No gradient: only None or 0 for {}",
     r".*[gG]e.*[gG]e.*": "Cleared too early: {}, between backward and step",
@@ -142,7 +141,8 @@ def watch(model, optimizer=None, loss_fn=None):
             found["Steps too small: {} change by less than 0.00004"] = rated
         for kind, those in found.items():
             if those and passes != 1:
-                some = sorted({f"`{w.name}`" for w in those})[:3]
+                some = sorted({f"`{w.name}`" for w in those})
+                some[3:] = ["..."] if some[3:] else []
                 lines.append(kind.format(", ".join(some)))
         for line in nan[:1] + lines:
             entry = line.partition(":")[0].replace(" ", "-").lower()

@@ -150,8 +150,9 @@ def checks(text: str) -> tuple[str, list[str]]:
 @functools.cache
 def run_on(name: str, text: str) -> Run:
     """Run a script or a fault, with what an entry puts before its loop."""
+    before = checks(text)[0]
     loop = f"for t in range({STEP_COUNT}):\n"
-    return run(name, changes={loop: checks(text)[0] + loop})
+    return run(name, changes={loop: before + loop} if before else None)
 
 
 def failed_checks(name: str, text: str) -> list[str]:

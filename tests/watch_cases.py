@@ -1,7 +1,9 @@
 """Loops for tests/test_watch.py: right ones, and ones with a fault each.
 
 A loop is a function that is given watch and returns its findings. Those in
-RIGHT have nothing wrong; FAULTS names the finding that each other one gets.
+RIGHT have nothing wrong; FAULTS names the finding that each wrong one gets.
+It finds nothing in the loops in MISSED, which are wrong too, and ALARMS names
+what it finds in right ones: the limits that faults/README.md states.
 """
 
 import copy
@@ -10,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-RIGHT, FAULTS = [], {}
+RIGHT, FAULTS, MISSED, ALARMS = [], {}, [], {}
 
 
 def right(loop):
@@ -24,6 +26,22 @@ def fault(kind):
 
     def note(loop):
         FAULTS[loop] = kind
+        return loop
+
+    return note
+
+
+def missed(loop):
+    """Note a loop with a fault that watch does not find."""
+    MISSED.append(loop)
+    return loop
+
+
+def alarm(kind):
+    """Return what notes a right loop in which watch finds this kind."""
+
+    def note(loop):
+        ALARMS[loop] = kind
         return loop
 
     return note
@@ -501,6 +519,13 @@ def layer_not_used(watch):
 
 
 @fault("No gradient")
+def one_output_for_two_classes(watch):
+    model, x, _ = line()
+    y = torch.zeros(40, dtype=torch.long)
+    return train(watch, model, adam(model), nn.CrossEntropyLoss(), x, y)
+
+
+@fault("No gradient")
 def features_detached(watch):
     model, x, y = images()
     optimizer = adam(model)
@@ -676,3 +701,98 @@ def relu_on_the_output(watch):
     nn.init.constant_(model.bias, -200.0)
     model = nn.Sequential(model, nn.ReLU())
     return train(watch, model, sgd(model), nn.MSELoss(), x, y)
+
+
+# Wrong, and not found.
+
+
+@missed
+def softmax_twice(watch):
+    model, x, y = images()
+    model.append(nn.Softmax(1))
+    return train(watch, model, adam(model), nn.CrossEntropyLoss(), x, y)
+
+
+@missed
+def sigmoid_twice(watch):
+    model, x, y = line()
+    model, y = nn.Sequential(model, nn.Sigmoid()), (y > 0).float()
+    return train(watch, model, adam(model), nn.BCEWithLogitsLoss(), x, y)
+
+
+@missed
+def nothing_between_the_layers(watch):
+    _, x, y = deep()
+    model = nn.Sequential(nn.Linear(8, 20), nn.Linear(20, 2))
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@missed
+def target_out_of_reach(watch):
+    model, x, y = line()
+    model = nn.Sequential(model, nn.Tanh())
+    return train(watch, model, adam(model), nn.MSELoss(), x, 10 * y)
+
+
+@missed
+def raw_outputs_for_nll_loss(watch):
+    model, x, y = images()
+    return train(watch, model, adam(model), nn.NLLLoss(), x, y)
+
+
+@missed
+def forward_once_with_one_linear(watch):
+    model, x, y = line()
+    optimizer = sgd(model)
+    with watch(model, optimizer) as findings:
+        loss = F.mse_loss(model(x), y)
+        for _ in range(20):
+            optimizer.zero_grad()
+            loss.backward(retain_graph=True)
+            optimizer.step()
+    return findings
+
+
+# Right, and taken for a fault.
+
+
+@alarm("Steps too small")
+def long_warm_up_to_a_small_rate(watch):
+    model, x, y = deep()
+    optimizer = adam(model, 2e-5)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: t / 500)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+            scheduler.step()
+    return findings
+
+
+@alarm("Nothing was stepped")
+def gradients_summed_over_more_than_the_block(watch):
+    model, x, y = deep()
+    optimizer = adam(model)
+    with watch(model, optimizer) as findings:
+        for t in range(20):
+            (F.mse_loss(model(x), y) / 32).backward()
+            if t % 32 == 31:
+                optimizer.step()
+                optimizer.zero_grad()
+    return findings
+
+
+class Largest(nn.Module):
+    """A row's few largest numbers, and 0 in place of the others."""
+
+    def forward(self, h):
+        values, places = h.topk(4)
+        return torch.zeros_like(h).scatter(-1, places, values)
+
+
+@alarm("Dead ReLUs")
+def sparse_autoencoder(watch):
+    x = torch.randn(30, 8)
+    model = nn.Sequential(nn.Linear(8, 400), Largest(), nn.Linear(400, 8))
+    return train(watch, model, adam(model), nn.MSELoss(), x, x)
