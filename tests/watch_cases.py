@@ -7,44 +7,27 @@ what it finds in right ones: the limits that faults/README.md states.
 """
 
 import copy
+from functools import partial
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-RIGHT, FAULTS, MISSED, ALARMS = [], {}, [], {}
+RIGHT, FAULTS, MISSED, ALARMS = {}, {}, {}, {}
 
 
-def right(loop):
-    """Note a loop that has nothing wrong with it."""
-    RIGHT.append(loop)
-    return loop
-
-
-def fault(kind):
-    """Return what notes a loop with a fault of this kind."""
+def note_in(loops, kind=None):
+    """Return a decorator that notes a loop, and the kind of its finding."""
 
     def note(loop):
-        FAULTS[loop] = kind
+        loops[loop] = kind
         return loop
 
     return note
 
 
-def missed(loop):
-    """Note a loop with a fault that watch does not find."""
-    MISSED.append(loop)
-    return loop
-
-
-def alarm(kind):
-    """Return what notes a right loop in which watch finds this kind."""
-
-    def note(loop):
-        ALARMS[loop] = kind
-        return loop
-
-    return note
+right, missed = note_in(RIGHT), note_in(MISSED)
+fault, alarm = partial(note_in, FAULTS), partial(note_in, ALARMS)
 
 
 def line():

@@ -38,7 +38,6 @@ LINES = {
     "optim, module": [f"nn/two_layer_net_{n}.py" for n in ("optim", "module")],
     "dynamic net": ["nn/dynamic_net.py"],
 }
-FIGURES = ("losses",)
 Curve = tuple[list[float], list[float]]
 
 
@@ -49,26 +48,26 @@ def losses(script: str) -> Curve:
     return [int(step) for step, _ in found], [float(loss) for _, loss in found]
 
 
-def panels(figure: str) -> dict[str, dict[str, list[Curve]]]:
-    """Return the panels of a figure by title, their curves by label."""
-    curves = {name: list(map(losses, LINES[name])) for name in LINES}
-    return {"loss, on a logarithmic axis": curves}
+def curves_by_label() -> dict[str, list[Curve]]:
+    """Return the curves of the figure by the label that they share."""
+    return {label: list(map(losses, LINES[label])) for label in LINES}
 
 
-def fingerprint(figure: str) -> str:
-    """Return a digest of the data of a figure, for the figure to carry."""
-    return hashlib.sha256(repr(panels(figure)).encode()).hexdigest()
+def fingerprint() -> str:
+    """Return a digest of the data of the figure, for the figure to carry."""
+    return hashlib.sha256(repr(curves_by_label()).encode()).hexdigest()
 
 
-def draw_panel(axes: Any, theme: str, curves: dict[str, list[Curve]]) -> None:
-    """Draw curves, each with its label at its end, none upon another."""
+def draw_curves(axes: Any, theme: str) -> None:
+    """Draw the curves, each with its label at its end, none upon another."""
     ink, grid = INK[theme]
-    ends = []
-    for (*colors, dashes, marker), label in zip(LOOKS, curves, strict=False):
+    curves, ends = curves_by_label(), []
+    for (*colors, dashes, marker), label in zip(LOOKS, curves, strict=True):
         color = colors[theme == "dark"]
         for x, y in curves[label]:
             axes.plot(x, y, dashes, color=color, marker=marker, ms=4, lw=1.6)
         ends.append((y[-1], label, color))
+    axes.set_title("loss, on a logarithmic axis", color=ink, fontsize=12)
     axes.set_yscale("log")
     axes.set_xlabel("step", color=ink)
     axes.minorticks_off()
@@ -84,30 +83,24 @@ def draw_panel(axes: Any, theme: str, curves: dict[str, list[Curve]]) -> None:
         axes.annotate(label, (1, floor), (4, 0), "axes fraction", **look)
 
 
-def draw(figure: str, theme: str) -> None:
-    """Draw a figure for a theme of GitHub's, "light" or "dark"."""
+def draw(theme: str) -> None:
+    """Draw the figure for a theme of GitHub's, "light" or "dark"."""
     import matplotlib
 
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
     # Names in the file that do not change from one drawing to the next.
-    plt.rcParams["svg.hashsalt"] = figure
+    plt.rcParams["svg.hashsalt"] = "losses"
     plt.rcParams["font.size"] = 12
-    shown = panels(figure)
-    canvas, (row,) = plt.subplots(
-        1, len(shown), figsize=(9, 5), layout="constrained", squeeze=False
-    )
-    for axes, (title, curves) in zip(row, shown.items(), strict=True):
-        axes.set_title(title, color=INK[theme][0], fontsize=12)
-        draw_panel(axes, theme, curves)
-    description = {"Date": None, "Description": fingerprint(figure)}
-    path = ROOT / "figures" / f"{figure}-{theme}.svg"
+    canvas, axes = plt.subplots(figsize=(9, 5), layout="constrained")
+    draw_curves(axes, theme)
+    description = {"Date": None, "Description": fingerprint()}
+    path = ROOT / "figures" / f"losses-{theme}.svg"
     canvas.savefig(path, transparent=True, metadata=description)
     plt.close(canvas)
 
 
 if __name__ == "__main__":
-    for figure in FIGURES:
-        for theme in INK:
-            draw(figure, theme)
+    for theme in INK:
+        draw(theme)
