@@ -1,5 +1,6 @@
 """The --device option, and one thread for everything that computes."""
 
+import contextlib
 import os
 
 from make_outputs import ONE_THREAD
@@ -11,6 +12,11 @@ os.environ.update(ONE_THREAD)
 import numpy as np
 import pytest
 import torch
+
+# PyTorch for CUDA brings Triton 3.7 and loads it at the first optimizer step.
+# Loaded after TensorFlow 2.21, it ends the process with a segmentation fault.
+with contextlib.suppress(ImportError):
+    import triton  # noqa: F401
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

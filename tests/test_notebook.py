@@ -37,7 +37,7 @@ def notebook() -> nbformat.NotebookNode:
 
 def code_cells(notebook: nbformat.NotebookNode) -> dict:
     """Return the cells to run, by the script or the fault that they hold."""
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    _, *cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     return dict(zip(NAMES, cells, strict=True))
 
 
@@ -73,6 +73,12 @@ def printed(cell: nbformat.NotebookNode) -> Run:
             stderr += output.text
     noted = make_outputs.seen("", stderr).splitlines()
     return Run(stdout.splitlines(), noted=noted)
+
+
+def test_triton_is_imported_before_tensorflow() -> None:
+    sources = [c.source for c in notebook().cells if c.cell_type == "code"]
+    assert "import triton" in sources[0]
+    assert "import tensorflow" not in sources[0]
 
 
 def test_notebook_is_in_step_with_its_sources() -> None:

@@ -19,6 +19,14 @@ sys.path.append(str(ROOT))
 from build_readme import expand_line, read
 
 PYTHON = {"display_name": "Python 3", "language": "python", "name": "python3"}
+FIRST_CELL = """\
+# Run this cell first. PyTorch for CUDA comes with Triton, which can crash the
+# process if it is imported after TensorFlow.
+try:
+    import triton
+except ImportError:
+    pass  # PyTorch for the CPU has no Triton.
+"""
 REWRITES = {
     # What GitHub shows, as Jupyter shows it.
     r"^```math$(.*?)^```$": r"$$\1$$",
@@ -82,6 +90,7 @@ def make() -> str:
             cells.append(v4.new_markdown_cell("\n".join(shown)))
         if name:
             cells.append(code_cell(name))
+    cells.insert(1, v4.new_code_cell(FIRST_CELL.rstrip()))
     for number, cell in enumerate(cells, start=1):
         cell.id = f"cell-{number}"
     notebook = v4.new_notebook(cells=cells, metadata={"kernelspec": PYTHON})
