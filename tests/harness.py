@@ -276,6 +276,12 @@ def run(
     return result
 
 
+@functools.cache
+def shared_run(script: str) -> Run:
+    """Return one run of a script as it is, for all tests: read it only."""
+    return run(script)
+
+
 def graph_functions(result: torch.Tensor) -> list[str]:
     """Return the names of the functions of the graph behind a result."""
     found = [result.grad_fn]

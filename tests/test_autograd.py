@@ -5,7 +5,7 @@ import weakref
 import pytest
 import torch
 
-from harness import graph_functions, run
+from harness import graph_functions, run, shared_run
 from pages import says
 
 SCRIPT = "autograd/two_layer_net_autograd.py"
@@ -31,7 +31,7 @@ def test_graph_ends_in_the_two_weights() -> None:
 
 @pytest.mark.parametrize("name", ["w1", "w2"])
 def test_weights_are_leaves_with_a_gradient(name: str) -> None:
-    weight = run(SCRIPT).names[name]
+    weight = shared_run(SCRIPT).names[name]
     assert weight.is_leaf
     assert weight.requires_grad
     assert weight.grad.shape == weight.shape
@@ -40,7 +40,7 @@ def test_weights_are_leaves_with_a_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", ["x", "y"])
 def test_nothing_goes_back_to_what_is_not_marked(name: str) -> None:
     says("`x` and `y` are not marked, so nothing goes back to them")
-    tensor = run(SCRIPT).names[name]
+    tensor = shared_run(SCRIPT).names[name]
     assert not tensor.requires_grad
     assert tensor.grad is None
 
@@ -83,7 +83,7 @@ def test_nothing_is_recorded_under_no_grad(w) -> None:
 
 def test_prints_what_the_tensor_script_prints() -> None:
     says("It prints exactly what the Tensor script printed")
-    assert run(SCRIPT).lines == run(TENSOR_SCRIPT).lines
+    assert shared_run(SCRIPT).lines == shared_run(TENSOR_SCRIPT).lines
 
 
 def test_each_forward_pass_records_a_new_graph(w) -> None:
@@ -172,4 +172,4 @@ def test_marking_the_new_tensor_takes_the_failure_away() -> None:
     new = "w1 = w1 - learning_rate * w1.grad"
     marked = {new: f"w1 = ({new.removeprefix('w1 = ')}).requires_grad_()"}
     mended = run("faults/assigned_weight.diff", changes=marked)
-    assert mended.lines == run(SCRIPT).lines
+    assert mended.lines == shared_run(SCRIPT).lines

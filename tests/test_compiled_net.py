@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import make_outputs
-from harness import import_tensorflow, run
+from harness import import_tensorflow, run, shared_run
 from pages import blocks, says
 from scripts import LAST, STEPS
 
@@ -48,7 +48,7 @@ def recorder() -> Recorder:
 
 @pytest.fixture(scope="module")
 def script():
-    return run(SCRIPT)
+    return shared_run(SCRIPT)
 
 
 # The script.

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.autograd.gradcheck import GradcheckError
 
-from harness import graph_functions, run
+from harness import graph_functions, run, shared_run
 from pages import blocks, says
 from scripts import LAST
 
@@ -76,8 +76,8 @@ def test_methods_are_static(MyReLU, method) -> None:
 
 def test_prints_the_losses_of_the_autograd_script() -> None:
     says("It prints the same losses again.")
-    autograd = run("autograd/two_layer_net_autograd.py")
-    assert run(SCRIPT).lines == autograd.lines
+    autograd = shared_run("autograd/two_layer_net_autograd.py")
+    assert shared_run(SCRIPT).lines == autograd.lines
 
 
 def test_older_form_does_both_jobs_in_forward(h) -> None:
@@ -156,7 +156,7 @@ def test_check_fails_at_0_though_backward_is_right(MyReLU) -> None:
 
 def test_losses_do_not_see_the_forgotten_mask() -> None:
     says("They fall, and with this seed they end even lower than the right")
-    assert run(FORGOTTEN).losses[LAST] < run(SCRIPT).losses[LAST]
+    assert run(FORGOTTEN).losses[LAST] < shared_run(SCRIPT).losses[LAST]
 
 
 def test_forgotten_mask_spoils_the_gradient_of_w1_alone() -> None:

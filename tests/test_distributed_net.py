@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness import Run, captured, change, check_same, run, source_of
+from harness import (
+    Run,
+    captured,
+    change,
+    check_same,
+    run,
+    shared_run,
+    source_of,
+)
 from make_outputs import ENVIRONMENT, ROOT
 from pages import read, says
 
@@ -150,7 +158,7 @@ def test_shares_make_up_all_examples(processes) -> None:
 
 
 def test_one_process_prints_what_the_nn_script_prints() -> None:
-    nn = run("nn/two_layer_net_nn.py")
+    nn = shared_run("nn/two_layer_net_nn.py")
     assert run(SCRIPT).lines == ["processes 1  device cpu", *nn.lines]
 
 

@@ -5,7 +5,7 @@ import functools
 import pytest
 import torch
 
-from harness import Run, geometric_mean, graph_functions, run
+from harness import Run, geometric_mean, graph_functions, run, shared_run
 from pages import says
 from scripts import STEPS
 
@@ -15,7 +15,7 @@ DEPTHS = [1, 2, 3, 4]
 
 @pytest.fixture(scope="module")
 def result() -> Run:
-    return run(SCRIPT)
+    return shared_run(SCRIPT)
 
 
 def graph_at(result: Run, depth: int) -> list[str]:

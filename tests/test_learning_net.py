@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness import Run, run
+from harness import Run, run, shared_run
 from pages import says
 from reference import Adam, loss_and_gradients, train
 from scripts import LAST, STEP_COUNT, STEPS
@@ -53,7 +53,7 @@ def test_with_few_examples_it_memorises(result) -> None:
 
 def test_with_seed_0_the_held_out_loss_ends_as_the_page_says() -> None:
     (share,) = says("at about {} % of what the mean target gets")
-    result = run(SCRIPT)
+    result = shared_run(SCRIPT)
     held_out = losses(result)[FEW, :, 1]
     assert held_out[-1] / mean_target(result) == pytest.approx(
         share / 100, abs=0.03
@@ -136,7 +136,7 @@ def test_the_held_out_loss_is_that_of_the_state(double) -> None:
 
 
 def test_every_example_comes_once_an_epoch_in_a_new_order() -> None:
-    names = run(SCRIPT).names
+    names = shared_run(SCRIPT).names
     x, loader = names["x"], names["loader"]
     epochs = [torch.cat([batch for batch, _ in loader]) for _ in range(2)]
     assert not torch.equal(*epochs)
@@ -145,7 +145,7 @@ def test_every_example_comes_once_an_epoch_in_a_new_order() -> None:
 
 
 def test_no_example_is_held_out_and_trained_on() -> None:
-    names = run(SCRIPT).names
+    names = shared_run(SCRIPT).names
     together = torch.cat([names["x"], names["x_held_out"]])
     assert len(together.unique(dim=0)) == 11_000
 
@@ -158,7 +158,7 @@ def test_the_examples_stay_on_the_cpu(cuda: str) -> None:
 
 
 def test_the_folder_is_removed_and_the_names_are_those_of_the_page() -> None:
-    names = run(SCRIPT).names
+    names = shared_run(SCRIPT).names
     assert not names["path"].parent.exists()
     assert list(names["best_model"].state_dict())[0] == "linear1.weight"
 
@@ -183,7 +183,7 @@ def test_with_a_copy_it_prints_what_the_script_prints() -> None:
         "import tempfile": "import copy\nimport tempfile",
     }
     says("copy them: `state = copy.deepcopy(model.state_dict())`.")
-    assert run(FAULT, changes=copied).lines == run(SCRIPT).lines
+    assert run(FAULT, changes=copied).lines == shared_run(SCRIPT).lines
 
 
 # Loading.

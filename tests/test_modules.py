@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness import Run, run
+from harness import Run, run, shared_run
 from pages import blocks, says
 from scripts import LAST
 
@@ -154,7 +154,7 @@ def test_a_trained_model_is_used_as_the_page_shows(capsys) -> None:
         for _, block in blocks("README_raw.md", "python")
         if "x_new" in block
     ]
-    names = run(SCRIPT).names
+    names = dict(shared_run(SCRIPT).names)
     exec(use, names)
     assert capsys.readouterr().out.startswith("tensor([[")
     assert names["model"](names["x_new"]).shape == (1, 10)
@@ -166,7 +166,7 @@ def test_a_trained_model_is_used_as_the_page_shows(capsys) -> None:
 def test_module_script_prints_what_the_optim_script_prints() -> None:
     says("It prints exactly what the optim script printed.")
     module, optim = (f"nn/two_layer_net_{n}.py" for n in ("module", "optim"))
-    assert run(module).lines == run(optim).lines
+    assert shared_run(module).lines == shared_run(optim).lines
 
 
 def test_layers_made_in_forward_are_new_at_every_call() -> None:
@@ -211,4 +211,4 @@ def test_module_list_mends_the_exercise() -> None:
     layers = "[nn.Linear(D_in, H), nn.Linear(H, D_out)]"
     changes = {layers: f"nn.ModuleList({layers})"}
     mended = run("faults/plain_list.diff", changes=changes)
-    assert mended.lines == run("nn/two_layer_net_module.py").lines
+    assert mended.lines == shared_run("nn/two_layer_net_module.py").lines

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from harness import Run, run
+from harness import Run, run, shared_run
 from pages import says
 from reference import Adam
 from scripts import STEP_COUNT, STEPS
@@ -64,7 +64,7 @@ CALLS = """\
 def test_gradients_may_be_cleared_after_the_step() -> None:
     zero, backward, step = CALLS.splitlines(keepends=True)
     after = run(SCRIPT, changes={CALLS: backward + step + zero})
-    assert after.lines == run(SCRIPT).lines
+    assert after.lines == shared_run(SCRIPT).lines
 
 
 def test_cleared_between_backward_and_step_nothing_changes() -> None:

@@ -18,6 +18,7 @@ from harness import (
     check_trains,
     import_tensorflow,
     run,
+    shared_run,
     to_array,
 )
 from make_outputs import COSTS, ROOT
@@ -132,12 +133,17 @@ def test_script_prints_the_same_again(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # training_loop.py writes a file there.
     monkeypatch.setattr(sys, "argv", [script])
-    assert run(script).lines == process(script)[1].splitlines(), script
+    assert shared_run(script).lines == process(script)[1].splitlines(), script
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
 @pytest.mark.parametrize("script", TRAINING)
-def test_script_trains_with_any_seed(script: str, seed: int) -> None:
+def test_script_trains(script: str) -> None:
+    check_trains(script, Run(process(script)[1].splitlines()))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("script", TRAINING)
+def test_script_trains_with_other_seeds(script: str, seed: int) -> None:
     check_trains(script, run(script, seed=seed))
 
 
@@ -210,7 +216,7 @@ def predictions(script: str, result: Run, x: np.ndarray) -> list[np.ndarray]:
     if "model" not in names:
         w1, w2 = to_array(names["w1"]), to_array(names["w2"])
         return [np.maximum(x @ w1, 0) @ w2]
-    inputs = torch.from_numpy(x)
+    inputs = torch.from_numpy(x).float()
     depths = [(1,), (2,), (3,), (4,)] if result.draws else [()]
     with torch.no_grad():
         return [names["model"](inputs, *depth).numpy() for depth in depths]
@@ -225,6 +231,5 @@ def test_trained_nets_have_only_memorised(script: str) -> None:
     assert examples == 64
     rng = np.random.default_rng(5)
     x, y = rng.standard_normal((64, 1000)), rng.standard_normal((64, 10))
-    result = run(script, dtype="float64")
-    for y_pred in predictions(script, result, x):
+    for y_pred in predictions(script, shared_run(script), x):
         assert np.square(y_pred - y).sum() > 1.03 * np.square(y).sum()

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from harness import Run, import_tensorflow, run, source_of
+from harness import Run, import_tensorflow, run, shared_run, source_of
 from pages import says
 from scripts import LAST, STEP_COUNT
 
@@ -19,7 +19,7 @@ def tf():
 
 @pytest.fixture(scope="module")
 def result() -> Run:
-    return run(SCRIPT)
+    return shared_run(SCRIPT)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_frozen_rate_changes_nothing() -> None:
     (step,) = says("does the net stop learning at step {}?")
     frozen = run(FROZEN)
     assert f"    if t == {step:.0f}:" in source_of(FROZEN)[1]
-    assert frozen.lines == run(SCRIPT).lines
+    assert frozen.lines == shared_run(SCRIPT).lines
     assert frozen.noted == []
 
 
@@ -92,7 +92,7 @@ def test_a_variable_as_the_rate_stops_the_learning() -> None:
 def test_another_value_under_the_name_of_a_variable_does_not() -> None:
     says("Even then, a plain `=` would change nothing.")
     made = {"learning_rate = 1e-6": "learning_rate = tf.Variable(1e-6)"}
-    assert run(FROZEN, changes=made).lines == run(SCRIPT).lines
+    assert run(FROZEN, changes=made).lines == shared_run(SCRIPT).lines
 
 
 def test_without_the_graph_the_rate_is_not_frozen() -> None:

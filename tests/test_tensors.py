@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from build_readme import read_code
-from harness import ROOT, Run, run
+from harness import ROOT, Run, run, shared_run
 from pages import says
 from scripts import LAST
 
@@ -67,7 +67,7 @@ def test_digits_of_the_two_dtypes() -> None:
 def two_orders() -> list[Run]:
     """The script, and the script with its sums in another order."""
     turned = {"h = x @ w1": "h = x.flip(1) @ w1.flip(0)"}
-    return [run(SCRIPT), run(SCRIPT, changes=turned)]
+    return [shared_run(SCRIPT), run(SCRIPT, changes=turned)]
 
 
 def test_first_losses_agree_and_last_ones_do_not(two_orders) -> None:
@@ -123,7 +123,7 @@ def test_float64_loses_none() -> None:
 
 def test_float64_ends_lower_with_the_same_numbers() -> None:
     says("A hundred times lower, from the same random numbers.")
-    ratio = run(SCRIPT).losses[LAST] / run(FLOAT64).losses[LAST]
+    ratio = shared_run(SCRIPT).losses[LAST] / run(FLOAT64).losses[LAST]
     assert 50 < ratio < 200
 
 

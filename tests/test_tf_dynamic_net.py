@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness import Run, import_tensorflow, run
+from harness import Run, import_tensorflow, run, shared_run
 from scripts import STEP_COUNT
 
 SCRIPT = "further/tf_dynamic_net.py"
@@ -11,7 +11,7 @@ SCRIPT = "further/tf_dynamic_net.py"
 @pytest.fixture(scope="module")
 def result() -> Run:
     import_tensorflow()
-    return run(SCRIPT)
+    return shared_run(SCRIPT)
 
 
 @pytest.fixture(scope="module")
