@@ -28,8 +28,8 @@ learning_rate = 1e-6
 @tf.function
 def train_step(x, y):
     """One step of gradient descent; returns the loss before it."""
-    # This print is Python, not TensorFlow. It runs while the graph is traced
-    # and does not become part of it.
+    # This print is Python, not TensorFlow. It runs while the code is traced
+    # and does not become part of the graph.
     print("tracing train_step")
 
     # Forward pass. The tape records what the gradients will need.

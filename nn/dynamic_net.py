@@ -48,12 +48,12 @@ model = DynamicNet(D_in, H, D_out).to(device)
 loss_fn = nn.MSELoss(reduction="sum")
 print("parameters", sum(param.numel() for param in model.parameters()))
 
-# Momentum speeds up the descent, most of all when the net is deep.
+# Momentum speeds up the descent when the net is deep.
 learning_rate = 1e-4
 optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9)
 
 for t in range(500):
-    # Forward pass, with a new random depth and so a new graph.
+    # Forward pass, at a random depth. It builds a new graph each time.
     depth = random.randint(1, 4)
     y_pred = model(x, depth)
 

@@ -37,7 +37,7 @@ for t in range(500):
 
     # Backward pass: compute the gradient of the loss with respect to each
     # result and weight, from the last to the first. Each gradient has the same
-    # shape as its result.
+    # shape as the matrix it belongs to.
     grad_y_pred = 2.0 * (y_pred - y)
     grad_w2 = h_relu.T @ grad_y_pred
     grad_h_relu = grad_y_pred @ w2.T

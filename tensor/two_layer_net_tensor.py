@@ -1,7 +1,7 @@
 """The same net with PyTorch Tensors, on any device.
 
-New: the Tensor. It replaces the numpy array line by line, and it lives on the
-device you choose when you create it.
+New: the Tensor. It replaces the numpy array line by line, in float32, and it
+lives on the device you choose when you create it.
 
     python tensor/two_layer_net_tensor.py
 """

@@ -159,12 +159,15 @@ def test_assigned_weight_does_not_require_a_gradient(assigned) -> None:
 
 def test_outside_no_grad_it_fails_in_the_same_way() -> None:
     says(
-        "If you move this one line out of `no_grad`, it fails in the same way."
+        "If you move this one line out of `no_grad`, it fails in the same "
+        "way, after a warning."
     )
     outside = {"with torch.no_grad():": "if True:"}
     w2 = {"w2 -= learning_rate": "w2.data -= learning_rate"}
     result = run("faults/assigned_weight.diff", changes=outside | w2)
-    assert "'float' and 'NoneType'" in result.noted[-1]
+    warning, error = result.noted
+    assert "a Tensor that is not a leaf" in warning
+    assert "'float' and 'NoneType'" in error
     assert not result.names["w1"].is_leaf
 
 

@@ -113,7 +113,7 @@ def with_the_check(name: str):
 
 
 def test_check_prints_true_and_does_not_train() -> None:
-    says("It prints `True`, or raises where the two differ.")
+    says("It returns `True`, or raises an error if the two differ.")
     result = with_the_check(SCRIPT)
     assert result.lines == ["True"]
     assert result.noted == ["RuntimeError: the end"]

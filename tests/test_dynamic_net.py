@@ -86,6 +86,17 @@ def test_unused_layer_is_left_alone() -> None:
     assert not torch.equal(start.linear1.weight, end.linear1.weight)
 
 
+def test_four_depths_at_once_are_why_the_loss_falls_slowly() -> None:
+    says("the same weights must fit the examples at four depths")
+    # Without the random order, the cause stays.
+    total = "sum(loss_fn(model(x, d), y) for d in (1, 2, 3, 4))"
+    changes = {"loss = loss_fn(y_pred, y)": f"loss = {total} / 4"}
+    at_once = run(SCRIPT, every_step=True, changes=changes).losses
+    assert min(at_once.values()) > 0.01
+    # Without the four depths, it goes.
+    assert with_momentum("four") < 1e-4
+
+
 # Momentum.
 
 

@@ -107,13 +107,32 @@ def lengths(function) -> set[int]:
 
 
 def test_python_loop_keeps_its_length_in_a_graph_alone(tf) -> None:
-    says("keeps the length that it had during tracing")
+    says(
+        "A loop whose length Python draws, as in "
+        "`range(random.randint(1, 4))`, keeps the length that it had during "
+        "tracing."
+    )
 
     def turns():
-        return sum(tf.constant(1) for _ in range(random.randint(1, 4)))
+        count = tf.constant(0)
+        for _ in range(random.randint(1, 4)):
+            count += 1
+        return count
 
     assert len(lengths(turns)) == 4
     assert len(lengths(tf.function(turns))) == 1
+
+
+def test_range_of_a_tensor_changes_its_length(tf) -> None:
+    @tf.function
+    def turns(length):
+        count = tf.constant(0)
+        for _ in range(length):
+            count += 1
+        return count
+
+    assert [int(turns(tf.constant(n))) for n in (1, 2, 3)] == [1, 2, 3]
+    assert turns.experimental_get_tracing_count() == 1
 
 
 def test_while_loop_of_the_graph_changes_its_length(tf) -> None:
