@@ -93,5 +93,5 @@ for t in range(500):
         for param in model.parameters():
             param -= learning_rate * param.grad
 
-# The processes part.
+# Leave the process group.
 dist.destroy_process_group()

@@ -30,7 +30,7 @@ class TwoLayerNet(nn.Module):
 
 def evaluate(model):
     """Return the loss of a model on the held-out examples."""
-    model.eval()  # The mode for use; this net has one mode, others have two.
+    model.eval()  # Evaluation mode, which changes nothing in this net.
     with torch.no_grad():
         y_pred = model(x_held_out.to(device))
         loss = loss_fn(y_pred, y_held_out.to(device))

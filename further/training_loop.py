@@ -28,7 +28,6 @@ def evaluate(model, loader):
             y_pred = model(x_batch)
             loss_sum += loss_fn(y_pred, y_batch).item() * len(y_batch)
             right += (y_pred.argmax(dim=1) == y_batch).sum().item()
-    model.train()
     return loss_sum / len(loader.dataset), right / len(loader.dataset)
 
 
@@ -76,12 +75,13 @@ if "--resume" in sys.argv:
     best_loss, best_state = state["best"]
 
 for epoch in range(first_epoch, epochs):
+    model.train()
     generator_state = generator.get_state()  # To shuffle this epoch again.
     for batch, (x_batch, y_batch) in enumerate(train, start=1):
         if batch <= batches_done:  # Done before the stop.
             continue
         x_batch, y_batch = x_batch.to(device), y_batch.to(device)
-        with torch.autocast(device.type, torch.bfloat16, use_bfloat16):
+        with torch.autocast(device.type, torch.bfloat16, enabled=use_bfloat16):
             loss = loss_fn(model(x_batch), y_batch)
         optimizer.zero_grad()
         loss.backward()

@@ -243,7 +243,7 @@ def test_loop_is_unrolled_into_a_graph_for_each_depth(recorder) -> None:
     assert relus == [1, 2, 3, 4]
 
 
-def test_print_stands_between_two_graphs(recorder) -> None:
+def test_print_stands_between_two_graphs(recorder, capsys) -> None:
     @torch.compile(backend=recorder)
     def compute_loss(error):
         squares = error * error
@@ -251,7 +251,9 @@ def test_print_stands_between_two_graphs(recorder) -> None:
         return squares.sum()
 
     compute_loss(torch.ones(3))
+    compute_loss(torch.ones(3))
     assert recorder.operations() == [["squares"], ["sum_1"]]
+    assert capsys.readouterr().out == "hello\nhello\n"
 
 
 def test_tensorflow_prints_only_while_it_traces(capsys) -> None:

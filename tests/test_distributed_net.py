@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import DistributedSampler
 
 from harness import (
     Run,
@@ -19,7 +20,7 @@ from harness import (
     source_of,
 )
 from make_outputs import ENVIRONMENT, ROOT
-from pages import read, says
+from pages import read
 
 SCRIPT = "further/distributed_net.py"
 LOOPBACK = {"GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo"}
@@ -47,9 +48,10 @@ DDP = {
         "for tensor in (x, y):"
     ),
     "learning_rate = 1e-4": (
-        "learning_rate = 1e-4 * world_size\n"
+        "learning_rate = 1e-4\n"
         "model = nn.parallel.DistributedDataParallel(model)"
     ),
+    "    loss.backward()": "    (world_size * loss).backward()",
     "        dist.all_reduce(param.grad)": "        pass",
 }
 # The names of the threads that are left at the end, as Linux gives them.
@@ -138,7 +140,7 @@ def ddp(tmp_path_factory) -> list[dict]:
 
 
 def test_processes_agree_with_one_whatever_they_draw(processes, alone):
-    (margin,) = says("the final parameters agree to {}")
+    margin = 1e-9
     for kept in processes:
         torch.testing.assert_close(
             kept["parameters"], alone, rtol=margin, atol=margin
@@ -209,6 +211,15 @@ def test_ddp_raises_where_a_layer_is_not_used(ddp) -> None:
 
 def test_ddp_can_search_for_what_is_not_used(ddp) -> None:
     assert ddp[0]["searched"] == "no error"
+
+
+def test_distributed_sampler_repeats_an_example() -> None:
+    shares = [
+        DistributedSampler(range(5), num_replicas=2, rank=rank)
+        for rank in range(2)
+    ]
+    assert [len(share) for share in shares] == [3, 3]
+    assert len({*shares[0], *shares[1]}) == 5
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's /proc")

@@ -9,7 +9,6 @@ from pages import says
 
 SCRIPT = "further/keras_two_layer_net.py"
 STEPS = 4
-CALLED = {"    return keras.ops": "    print('called')\n    return keras.ops"}
 
 
 @pytest.fixture
@@ -21,7 +20,7 @@ def start() -> Run:
 @pytest.fixture(scope="module")
 def result() -> Run:
     """The script after a few steps, each printed."""
-    return run(SCRIPT, steps=STEPS, every_step=True, changes=CALLED)
+    return run(SCRIPT, steps=STEPS, every_step=True)
 
 
 def printed_at_the_end(result: Run) -> float:
@@ -64,11 +63,15 @@ def test_fit_cuts_arrays_into_batches(start) -> None:
     assert model.optimizer.iterations == 1 + 2
 
 
-def test_two_batches_report_half_of_the_sum(start) -> None:
+def test_loss_is_a_mean_weighted_by_the_sizes_of_the_batches(start) -> None:
     model, x, y = start.names["model"], start.names["x"], start.names["y"]
-    whole = model.evaluate(x, y, batch_size=64, verbose=0)
-    halves = model.evaluate(x, y, verbose=0)
-    assert halves == pytest.approx(whole / 2, rel=1e-4)
+    says("report the mean of the batches' losses, weighted by their sizes")
+    first, second = (
+        model.evaluate(x[part], y[part], batch_size=64, verbose=0)
+        for part in (slice(0, 48), slice(48, 64))
+    )
+    both = model.evaluate(x, y, batch_size=48, verbose=0)
+    assert both == pytest.approx((48 * first + 16 * second) / 64, rel=1e-4)
 
 
 def count_zeros(y, y_pred):
@@ -89,13 +92,8 @@ def test_evaluate_switches_dropout_off_and_fit_does_not(start) -> None:
     assert model.evaluate(x, y, batch_size=64, verbose=0) == 0
 
 
-def test_loss_is_called_once_a_trace_on_tensorflow(result) -> None:
-    # fit and evaluate each have a graph of their own.
-    assert result.lines.count("called") == 2
-
-
-def test_loss_is_called_at_every_step_on_pytorch(tmp_path) -> None:
-    changes = CALLED | {"range(500)": f"range({STEPS})"}
+def test_runs_on_pytorch_without_tensorflow(tmp_path) -> None:
+    changes = {"range(500)": f"range({STEPS})"}
     script = tmp_path / "script.py"
     script.write_text(change(SCRIPT, source_of(SCRIPT)[1], changes), "utf-8")
     missing = "raise ModuleNotFoundError('tensorflow')"
@@ -103,8 +101,7 @@ def test_loss_is_called_at_every_step_on_pytorch(tmp_path) -> None:
     on_torch = {"KERAS_BACKEND": "torch", "PYTHONPATH": str(tmp_path)}
     code, stdout, stderr = make_outputs.run(script, **on_torch)
     assert code == 0, stderr
-    # Once more each to learn the shapes and to evaluate.
-    assert stdout.count("called\n") == STEPS + 2
+    assert "evaluate  loss" in stdout
 
 
 def test_compile_compiles_nothing_on_a_cpu(start) -> None:
@@ -133,6 +130,18 @@ def test_first_loss_is_more_than_twice_that_of_nn(result) -> None:
     assert result.losses[0] > 2 * nn.losses[0]
 
 
+def test_the_wider_range_is_why(start) -> None:
+    model, x, y = start.names["model"], start.names["x"], start.names["y"]
+    w1, b1, w2, b2 = model.get_weights()
+    # As narrow as the weights of Linear: 1 / sqrt(inputs).
+    w1 *= 1000**-0.5 / (6 / 1100) ** 0.5
+    w2 *= 100**-0.5 / (6 / 110) ** 0.5
+    model.set_weights([w1, b1, w2, b2])
+    nn = run("nn/two_layer_net_nn.py", steps=1)
+    loss = model.evaluate(x, y, batch_size=64, verbose=0)
+    assert loss == pytest.approx(nn.losses[0], rel=0.2)
+
+
 def test_sum_of_keras_is_a_tenth_of_ours(start) -> None:
     keras, y = start.names["keras"], start.names["y"]
     theirs = keras.losses.MeanSquaredError(reduction="sum")(y, 0 * y)
@@ -140,7 +149,7 @@ def test_sum_of_keras_is_a_tenth_of_ours(start) -> None:
     assert float(ours) == pytest.approx(10 * float(theirs), rel=1e-5)
 
 
-def test_a_loss_gets_the_target_first_and_of_several_the_mean(start) -> None:
+def test_a_loss_gets_the_target_first(start) -> None:
     model, x, y = start.names["model"], start.names["x"], start.names["y"]
     model.compile("sgd", lambda y, y_pred: y[:, 0] + 0 * y_pred[:, 0])
     expected = pytest.approx(y.numpy()[:, 0].mean(), rel=1e-3)

@@ -157,10 +157,8 @@ def test_the_examples_stay_on_the_cpu(cuda: str) -> None:
     assert names["loss"].is_cuda
 
 
-def test_the_folder_is_removed_and_the_names_are_those_of_the_page() -> None:
-    names = shared_run(SCRIPT).names
-    assert not names["path"].parent.exists()
-    assert list(names["best_model"].state_dict())[0] == "linear1.weight"
+def test_the_folder_is_removed() -> None:
+    assert not shared_run(SCRIPT).names["path"].parent.exists()
 
 
 # The state in a variable.
@@ -214,6 +212,18 @@ def test_the_plain_model_does_not_load_prefixed_names() -> None:
         model.load_state_dict(state)
 
 
+def test_what_is_trained_saved_and_moved() -> None:
+    module = nn.Module()
+    module.a = nn.Parameter(torch.ones(1))
+    module.b = nn.Buffer(torch.ones(1))
+    module.c = torch.ones(1)
+    assert [name for name, _ in module.named_parameters()] == ["a"]
+    assert list(module.state_dict()) == ["a", "b"]
+    module.to("meta")
+    moved = [t.device.type == "meta" for t in (module.a, module.b, module.c)]
+    assert moved == [True, True, False]
+
+
 def test_a_registered_buffer_is_a_buffer() -> None:
     module = nn.Module()
     module.register_buffer("a", torch.ones(1))
@@ -241,6 +251,51 @@ def test_modules_with_two_modes(module, two_modes) -> None:
 def test_dropout_sets_half_of_the_numbers_to_0() -> None:
     dropped = nn.Dropout()(torch.ones(100_000)) == 0
     assert dropped.float().mean().item() == pytest.approx(0.5, abs=0.02)
+
+
+def test_dropout_doubles_what_it_keeps() -> None:
+    assert nn.Dropout()(torch.ones(1000)).unique().tolist() == [0, 2]
+
+
+def test_dropout_returns_its_input_in_evaluation_mode() -> None:
+    ones = torch.ones(1000)
+    assert torch.equal(nn.Dropout().eval()(ones), ones)
+
+
+@pytest.fixture
+def inference() -> torch.Tensor:
+    """A result of inference_mode."""
+    with torch.inference_mode():
+        return 2 * torch.ones(1)
+
+
+def test_result_of_inference_mode_is_no_target(inference) -> None:
+    w = torch.ones(1, requires_grad=True)
+    with pytest.raises(RuntimeError, match="cannot be saved for backward"):
+        nn.MSELoss()(w, inference)
+
+
+def test_result_of_inference_mode_is_not_changed_in_place(inference) -> None:
+    with pytest.raises(RuntimeError, match="outside InferenceMode"):
+        inference.add_(1)
+
+
+def test_a_change_through_detach_is_noticed() -> None:
+    w = torch.tensor(3.0, requires_grad=True)
+    h = 2 * w
+    loss = h * h
+    h.detach().mul_(10)
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        loss.backward()
+
+
+def test_a_change_through_data_is_not() -> None:
+    w = torch.tensor(3.0, requires_grad=True)
+    h = 2 * w
+    loss = h * h
+    h.data.mul_(10)
+    loss.backward()
+    assert w.grad == 240  # Right would be 24.
 
 
 def test_a_shared_array_is_not_checked() -> None:

@@ -144,7 +144,7 @@ def test_folds_open_and_close_in_one_cell() -> None:
         assert cell.count("<details>") == cell.count("</details>"), cell
 
 
-@pytest.mark.parametrize("only_github", ["```math", "[!NOTE]", "<picture>"])
+@pytest.mark.parametrize("only_github", ["```math", "<picture>"])
 def test_nothing_is_left_that_only_github_shows(only_github: str) -> None:
     assert only_github not in text()
     assert only_github in read("README_raw.md")

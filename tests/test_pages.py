@@ -174,6 +174,7 @@ OWNERS = [
     "torch.nn.parallel",
     "torch.nn.utils",
     "torch.utils.data",
+    "torch.utils.data.DistributedSampler",
     "torch.utils.benchmark",
     "torch.compiler",
     "torch.accelerator",

@@ -40,11 +40,6 @@ def test_printed_depth_is_the_one_that_was_used(result) -> None:
     assert result.depths == {t: result.draws[t] for t in result.losses}
 
 
-def test_range_of_a_tensor_means_the_same(result) -> None:
-    changes = {"tf.range(depth - 1)": "range(depth - 1)"}
-    assert run(SCRIPT, changes=changes).lines == result.lines
-
-
 def test_a_number_as_depth_is_traced_again(result) -> None:
     changes = {"tf.constant(depth))\n    if": "depth)\n    if"}
     changed = run(SCRIPT, steps=20, changes=changes)

@@ -170,6 +170,19 @@ def test_autocast_computes_products_in_bfloat16(folder) -> None:
     assert {p.dtype for p in names["model"].parameters()} == {torch.float32}
 
 
+def test_model_is_left_in_evaluation_mode(whole) -> None:
+    assert not whole.names["model"].training
+
+
+def test_model_trains_in_training_mode(folder) -> None:
+    seen = {
+        "        optimizer.step()\n": (
+            "        optimizer.step()\n        trained_in = model.training\n"
+        )
+    }
+    assert run(SCRIPT, changes=seen).names["trained_in"]
+
+
 def test_bfloat16_is_off_on_the_cpu(whole) -> None:
     assert whole.names["use_bfloat16"] is False
 
@@ -378,11 +391,10 @@ def test_each_part_gains_what_the_page_says(part, with_all_parts) -> None:
         "warm-up": says("| the warm-up | {} to +{} | {} to +{} |"),
         "clipping": says("| clipping | {} to +{} | {} to +{} |"),
         "float32": says(
-            "| float32, with bfloat16 in its place | {} to +{} | {} to +{} |"
+            "| float32 (bfloat16 instead) | {} to +{} | {} to +{} |"
         ),
         "best epoch": says(
-            "| the best epoch, with the last in its place "
-            "| {} to +{} | {} to +{} |"
+            "| the best epoch (the last instead) | {} to +{} | {} to +{} |"
         ),
     }
     changes = on_test_set(TAKEN_AWAY[part]) - with_all_parts

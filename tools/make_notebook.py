@@ -31,7 +31,6 @@ REWRITES = {
     # What GitHub shows, as Jupyter shows it.
     r"^```math$(.*?)^```$": r"$$\1$$",
     r"^```pycon$": "```python",
-    r"^> \[!NOTE\]\n>": "> **Note:**",
     # A link to a file leads nowhere in a notebook on its own.
     r"(?<!\w)\[([^]]+)\]\((?!https:|#)[^)]+\)": r"*\1*",
     # The output of a script stands below its cell.
