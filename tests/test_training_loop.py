@@ -34,23 +34,23 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path
 
 
-def whole_run(folder: Path, **options) -> Run:
+def whole_run(folder: Path, changes: dict, **options) -> Run:
     """Run the script to its end in a folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", [SCRIPT])
-        return run(SCRIPT, changes=KEEP_LAST, **options)
+        return run(SCRIPT, changes=KEEP_LAST | changes, **options)
 
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> Run:
-    return whole_run(tmp_path_factory.mktemp("whole"))
+    return whole_run(tmp_path_factory.mktemp("whole"), {})
 
 
 @pytest.fixture(scope="module")
 def double(tmp_path_factory) -> Run:
     """The whole run in float64."""
-    return whole_run(tmp_path_factory.mktemp("double"), dtype="float64")
+    return whole_run(tmp_path_factory.mktemp("double"), {}, dtype="float64")
 
 
 # The arithmetic.
@@ -263,15 +263,18 @@ def test_killed_process_is_resumed(whole, folder) -> None:
     assert list(folder.iterdir()) == []
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    """The checkpoint of a run that was stopped in its 28th epoch."""
-    folder = tmp_path_factory.mktemp("stopped")
+def stopped_run(folder: Path, changes: dict) -> Path:
+    """Stop a run in its 28th epoch; return its checkpoint."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(sys, "argv", [SCRIPT])
-        run(SCRIPT, changes=stop_at(27, 15))
+        run(SCRIPT, changes=changes | stop_at(27, 15))
     return folder / "training_loop.pt"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return stopped_run(tmp_path_factory.mktemp("stopped"), {})
 
 
 LOADS = {
@@ -308,16 +311,30 @@ def test_the_random_numbers_make_no_difference_here(
 DROPOUT = {"model = nn.Sequential(": "model = nn.Sequential(nn.Dropout(0.1), "}
 
 
-@pytest.mark.parametrize("left_out", [False, True])
+@pytest.fixture(scope="module")
+def whole_with_dropout(tmp_path_factory) -> Run:
+    return whole_run(tmp_path_factory.mktemp("dropout"), DROPOUT)
+
+
+@pytest.fixture(scope="module")
+def checkpoint_with_dropout(tmp_path_factory) -> Path:
+    return stopped_run(tmp_path_factory.mktemp("stopped"), DROPOUT)
+
+
 def test_dropout_goes_on_with_the_same_random_numbers(
-    left_out, folder, monkeypatch
+    whole_with_dropout, checkpoint_with_dropout, folder, monkeypatch
 ) -> None:
-    expected = run(SCRIPT, changes=DROPOUT | KEEP_LAST)
-    run(SCRIPT, changes=DROPOUT | stop_at(27, 15))
-    changes = DROPOUT | ({RANDOM: "pass"} if left_out else {})
-    resumed = resume(monkeypatch, changes)
+    shutil.copy(checkpoint_with_dropout, folder)
+    assert same_end(resume(monkeypatch, DROPOUT), whole_with_dropout)
+
+
+def test_dropout_draws_other_numbers_if_their_state_is_left_out(
+    whole_with_dropout, checkpoint_with_dropout, folder, monkeypatch
+) -> None:
+    shutil.copy(checkpoint_with_dropout, folder)
+    resumed = resume(monkeypatch, DROPOUT | {RANDOM: "pass"})
     assert not resumed.noted
-    assert same_end(resumed, expected) is not left_out
+    assert not same_end(resumed, whole_with_dropout)
 
 
 def test_stopped_while_it_writes_it_keeps_the_checkpoint_before(
