@@ -78,6 +78,23 @@ def test_unused_layer_has_no_gradient_in_that_step() -> None:
     assert None not in gradients_of_the_middle_layer(2)
 
 
+@pytest.mark.parametrize(
+    ("options", "same"), [("", True), ("set_to_none=False", False)]
+)
+def test_none_is_why_momentum_does_not_move_it(options, same) -> None:
+    # It is used in step 0 and not in step 1.
+    changes = {
+        "random.randint(1, 4)": "2 - t",
+        "zero_grad()": f"zero_grad({options})",
+    }
+    used, not_used = (
+        run(SCRIPT, steps=steps, changes=changes).names["model"]
+        for steps in (1, 2)
+    )
+    weights = used.middle_linear.weight, not_used.middle_linear.weight
+    assert torch.equal(*weights) is same
+
+
 def test_unused_layer_is_left_alone() -> None:
     changes = {"random.randint(1, 4)": "1"}
     start = run(SCRIPT, steps=0, changes=changes).names["model"]

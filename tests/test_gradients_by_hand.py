@@ -130,6 +130,16 @@ def test_twice_the_rate_gets_stuck(twice) -> None:
     assert twice.losses[LAST] == pytest.approx(stuck, rel=0.01)
 
 
+def test_dead_relus_are_why(twice) -> None:
+    # This activation passes a tenth of a negative number, and of its gradient.
+    leaky = {
+        "h_relu = np.maximum(h, 0)": "h_relu = np.maximum(h, 0.1 * h)",
+        "(h > 0)": "np.where(h > 0, 1, 0.1)",
+    }
+    changed = run(SCRIPT, changes=leaky | {"1e-6": "2e-6"})
+    assert changed.losses[LAST] < twice.losses[LAST] / 50
+
+
 def test_twice_the_rate_leaves_dead_relus(twice) -> None:
     (examples,) = says("most hidden units are 0 for all {} examples")
     dead = (twice.names["h_relu"] == 0).all(axis=0)

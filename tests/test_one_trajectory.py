@@ -103,3 +103,11 @@ def test_float32_leaves_the_trajectory_late(script, numbers, trajectory):
     (late,) = says("stay together until about step {}")
     assert losses[late] == pytest.approx(expected[int(late)], rel=0.5)
     assert losses[LAST] > 10 * expected[LAST]
+
+
+def test_numpy_leaves_it_too_in_float32(numbers, trajectory) -> None:
+    says("numpy, in float64, does not")
+    single = {shape: array.astype("f4") for shape, array in numbers.items()}
+    losses = run(NINE[0], numbers=single).losses
+    expected, _ = trajectory
+    assert losses[LAST] > 10 * expected[LAST]

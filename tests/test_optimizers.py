@@ -183,3 +183,16 @@ def test_loss_stays_high_when_gradients_are_not_cleared() -> None:
     kept = run("faults/gradients_not_cleared.diff", every_step=True)
     assert min(kept.losses.values()) > least
     assert kept.noted == []
+
+
+def test_old_gradients_are_why_and_not_the_longer_sum() -> None:
+    says("most of them were computed from weights that are long gone")
+    # As long as the sum of all so far, but all of it fresh.
+    fresh = {
+        "    optimizer.step()\n": (
+            "    for param in model.parameters():\n"
+            "        param.grad *= t + 1\n"
+            "    optimizer.step()\n"
+        )
+    }
+    assert run(SCRIPT, changes=fresh).fall > 1e5

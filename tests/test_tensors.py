@@ -121,6 +121,24 @@ def test_float64_loses_none() -> None:
     assert max(lost_updates(run(FLOAT64, changes=SHOW_LOST))) < 0.001
 
 
+def test_lost_updates_are_why_float32_ends_higher() -> None:
+    # The passes stay in float32; only the updates are added in float64.
+    no_update_lost = {
+        "learning_rate = 1e-6\n": (
+            "learning_rate = 1e-6\nexact1, exact2 = w1.double(), w2.double()\n"
+        ),
+        "    w1 -= learning_rate * grad_w1\n": (
+            "    exact1 -= learning_rate * grad_w1\n    w1 = exact1.float()\n"
+        ),
+        "    w2 -= learning_rate * grad_w2": (
+            "    exact2 -= learning_rate * grad_w2\n    w2 = exact2.float()"
+        ),
+    }
+    end = run(SCRIPT, changes=no_update_lost).losses[LAST]
+    assert end < shared_run(SCRIPT).losses[LAST] / 10
+    assert end < 5 * run(FLOAT64).losses[LAST]
+
+
 def test_float64_ends_lower_with_the_same_numbers() -> None:
     says("A hundred times lower, from the same random numbers.")
     ratio = shared_run(SCRIPT).losses[LAST] / run(FLOAT64).losses[LAST]
@@ -163,3 +181,21 @@ def test_smaller_weights_take_the_floor_away(seed: int) -> None:
     assert twos == [2, 2]
     assert result.names["learning_rate"] == rate
     assert result.losses[LAST] < loss
+
+
+def test_the_finer_last_digit_is_why() -> None:
+    says("since a smaller weight has a finer last digit")
+    # Round the small weights to the last digit of numbers near 1.
+    rounded = {
+        "    w1 -= learning_rate * grad_w1\n": (
+            "    w1 -= learning_rate * grad_w1\n"
+            "    w1 = (w1 * 2**23).round() / 2**23\n"
+        ),
+        "    w2 -= learning_rate * grad_w2": (
+            "    w2 -= learning_rate * grad_w2\n"
+            "    w2 = (w2 * 2**23).round() / 2**23"
+        ),
+    }
+    fine = run(SCRIPT, changes=SCALED).losses[LAST]
+    coarse = run(SCRIPT, changes=SCALED | rounded).losses[LAST]
+    assert coarse > 100 * fine
