@@ -15,13 +15,18 @@ AS_THEY_ARE = {ORDER: "order = np.arange(len(inputs))"}
 INPUTS = "inputs = rng.standard_normal((1000, 5))"
 SORTED = {INPUTS: f"{INPUTS}; inputs = inputs[inputs[:, 0].argsort()]"}
 LARGE = {"x = torch.tensor(inputs,": "x = torch.tensor(1000 * inputs,"}
-SCALED = {
-    "x = torch.tensor(inputs,": (
-        "inputs = 1000 * inputs\n"
-        "mean, std = inputs[:800].mean(axis=0), inputs[:800].std(axis=0)\n"
-        "x = torch.tensor((inputs - mean) / std,"
-    )
-}
+
+
+def scaled(factors: str, options: str) -> dict[str, str]:
+    """Multiply the inputs by factors, then scale them by mean and std."""
+    return {
+        "x = torch.tensor(inputs,": (
+            f"inputs = {factors} * inputs\n"
+            f"mean = inputs[:800].mean({options})\n"
+            f"std = inputs[:800].std({options})\n"
+            "x = torch.tensor((inputs - mean) / std,"
+        )
+    }
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +81,22 @@ def test_the_loader_shuffles_too_late() -> None:
     assert largest < 1  # A standard normal number is often larger.
 
 
+# Five random walks, and a sixth as the target: there is nothing to learn.
+WALKS = {
+    INPUTS: "walks = rng.standard_normal((1000, 6)).cumsum(axis=0); "
+    "inputs = walks[:, :5]",
+    "targets = np.abs(inputs[:, :1])": "targets = walks[:, 5:]",
+}
+
+
+def test_shuffled_rows_of_the_past_give_the_future_away() -> None:
+    says("(If you predict the future, do not shuffle: hold out the latest")
+    shuffled = train(WALKS)
+    assert shuffled["held_out_loss"] < loss_of_the_mean(shuffled) / 3
+    latest = train(WALKS | AS_THEY_ARE)
+    assert latest["held_out_loss"] > loss_of_the_mean(latest) / 3
+
+
 # Scale.
 
 
@@ -91,16 +112,25 @@ def test_large_inputs_are_learned_badly() -> None:
     assert names["held_out_loss"] > loss_of_the_mean(names)
 
 
-def test_scaled_they_are_learned_well() -> None:
+UNLIKE = "np.array([1, 1000, 1, 1, 1])"
+
+
+@pytest.mark.parametrize("factors", ["1000", UNLIKE])
+def test_with_each_column_scaled_they_are_learned_well(factors) -> None:
     says(
-        "subtract the mean of the training examples and divide by their "
-        "standard deviation, here and before each prediction"
+        "subtract the column's mean and divide by its standard deviation, "
+        "both taken from the training examples"
     )
-    assert held_out_loss(SCALED) < 0.01
+    assert held_out_loss(scaled(factors, "axis=0")) < 0.01
+
+
+def test_one_mean_for_columns_that_are_unlike_is_not_enough() -> None:
+    assert held_out_loss(scaled(UNLIKE, "")) > 0.1
 
 
 def test_an_input_that_is_not_scaled_gives_a_wrong_prediction() -> None:
-    model = train(SCALED)["model"]
+    says("and do the same before each prediction")
+    model = train(scaled("1000", "axis=0"))["model"]
     x_new = torch.tensor([[-2000.0, 0.0, 0.0, 0.0, 0.0]])
     with torch.no_grad():
         assert model(x_new).item() > 100  # The target is 2.
