@@ -7,10 +7,11 @@ import linecache
 import logging
 import random
 import re
+import sys
 import tempfile
 import traceback
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -37,14 +38,14 @@ class Run:
         names: the script's global names after the run, alive.
         initial: weight and bias of each Linear as it was made, as arrays.
         draws: what each call of random.randint returned, in order.
-        noted: of a changed script, the last line of each warning and error.
+        stderr: of a changed script, the last line of each warning and error.
     """
 
     lines: list[str] = field(default_factory=list)
     names: dict[str, Any] = field(default_factory=dict)
     initial: list[tuple[np.ndarray, ...]] = field(default_factory=list)
     draws: list[int] = field(default_factory=list)
-    noted: list[str] = field(default_factory=list)
+    stderr: list[str] = field(default_factory=list)
 
     @property
     def losses(self) -> dict[int, float]:
@@ -68,18 +69,32 @@ class Run:
 def check_trains(script: str, result: Run) -> None:
     """Check that the loss is printed every 50 steps, and that it falls."""
     losses = result.losses
-    assert list(losses) == STEPS, f"{script} prints the loss at other steps"
-    assert np.isfinite(list(losses.values())).all(), script
-    assert result.fall >= BY_PATH[script].fall, (
-        f"{script}: the loss falls less"
+    steps = list(losses)
+    assert steps == STEPS, (
+        f"{script} prints the loss of the steps {steps}, not of {STEPS}; "
+        f"run: python {script}"
+    )
+    assert np.isfinite(list(losses.values())).all(), (
+        f"{script} prints {losses}; run: python {script}"
+    )
+    least = BY_PATH[script].fall
+    assert result.fall >= least, (
+        f"{script}: the loss falls to 1 / {result.fall:.3g}, and "
+        f"tests/scripts.py says at least 1 / {least:.3g}; "
+        f"run: python {script}"
     )
 
 
 def captured(name: str) -> Run:
     """Return what outputs/ keeps of a script or a fault, as a run."""
-    lines = make_outputs.capture_path(name).read_text("utf-8").splitlines()
-    noted = [line for line in lines if make_outputs.NOTED.match(line)]
-    return Run([line for line in lines if line not in noted], noted=noted)
+    path = make_outputs.capture_path(name)
+    assert path.exists(), (
+        f"{path.relative_to(ROOT)} is missing; run: "
+        f"python tools/make_outputs.py {name}"
+    )
+    lines = path.read_text("utf-8").splitlines()
+    stderr = [line for line in lines if make_outputs.NOTED.match(line)]
+    return Run([line for line in lines if line not in stderr], stderr=stderr)
 
 
 # What another machine may round differently.
@@ -96,7 +111,7 @@ def check_same(name: str, printed: Run, shown: Run) -> None:
     texts = ["\n".join(result.lines) for result in (printed, shown)]
     without_numbers = [ROUNDED.sub(r"\1", text) for text in texts]
     assert without_numbers[0] == without_numbers[1], differs
-    assert printed.noted == shown.noted, differs
+    assert printed.stderr == shown.stderr, differs
     numbers = [[float(x) for _, x in ROUNDED.findall(text)] for text in texts]
     # Other instruction sets and thread counts were seen to move the last
     # losses by up to 2 %, and those of the faults no more.
@@ -191,8 +206,8 @@ def as_python_warns() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def catch(result: Run) -> Iterator[None]:
-    """Let nothing out that a process would write to stderr, but note it."""
+def catch(result: Run, errors: type[Exception] | tuple) -> Iterator[None]:
+    """Note warnings, and errors of these types, as a process writes them."""
     stderr, log = io.StringIO(), logging.getLogger("tensorflow")
     handler = logging.StreamHandler(stderr)
     handler.setFormatter(logging.Formatter(logging.BASIC_FORMAT))
@@ -203,11 +218,11 @@ def catch(result: Run) -> Iterator[None]:
         )
         try:
             yield
-        except Exception as error:
+        except errors as error:
             stderr.writelines(traceback.format_exception_only(error))
         finally:
             log.removeHandler(handler)
-    result.noted = make_outputs.seen("", stderr.getvalue()).splitlines()
+    result.stderr = make_outputs.seen("", stderr.getvalue()).splitlines()
 
 
 def execute(source: str, path: str, names: dict[str, Any]) -> None:
@@ -228,8 +243,13 @@ def run(
     steps: int = STEP_COUNT,
     every_step: bool = False,
     changes: dict[str, str] | None = None,
+    arguments: Sequence[str] = (),
+    may_fail: bool = False,
 ) -> Run:
     """Run a script in this process, its source whole.
+
+    Warnings of a changed script are noted. An error that it raises is noted
+    if it is a fault or may fail, and raised otherwise.
 
     Args:
         name: the path of a script, or of a fault, to be put into its script.
@@ -240,6 +260,8 @@ def run(
         steps: how many steps it takes.
         every_step: whether it prints the loss of each step.
         changes: parts of the source, and what to put in the place of each.
+        arguments: of its command line.
+        may_fail: whether an error is noted.
     """
     script, source = source_of(name)
     if device == "cuda" and not needs(script, "torch"):
@@ -255,12 +277,14 @@ def run(
     result = Run(names={"__name__": "__main__"})
     path, catcher = str(ROOT / script), contextlib.nullcontext()
     if name != script or changes:
-        path, catcher = f"{path} changed", catch(result)
+        errors = Exception if name != script or may_fail else ()
+        path, catcher = f"{path} changed", catch(result, errors)
     accelerator = None if device == "cpu" else torch.device(device)
     with pytest.MonkeyPatch.context() as patch:
         devices = torch.accelerator
         patch.setattr(devices, "is_available", lambda: device != "cpu")
         patch.setattr(devices, "current_accelerator", lambda **_: accelerator)
+        patch.setattr(sys, "argv", [script, *arguments])
         record(patch, result)
         if numbers:
             feed(patch, numbers)

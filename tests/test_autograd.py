@@ -147,7 +147,7 @@ def assigned():
 def test_assigned_weight_fails_in_the_second_step(assigned) -> None:
     says("The changed line fails, but one step later.")
     assert list(assigned.losses) == [0, 1]
-    assert "'float' and 'NoneType'" in assigned.noted[-1]
+    assert "'float' and 'NoneType'" in assigned.stderr[-1]
 
 
 def test_assigned_weight_does_not_require_a_gradient(assigned) -> None:
@@ -165,7 +165,7 @@ def test_outside_no_grad_it_fails_in_the_same_way() -> None:
     outside = {"with torch.no_grad():": "if True:"}
     w2 = {"w2 -= learning_rate": "w2.data -= learning_rate"}
     result = run("faults/assigned_weight.diff", changes=outside | w2)
-    warning, error = result.noted
+    warning, error = result.stderr
     assert "a Tensor that is not a leaf" in warning
     assert "'float' and 'NoneType'" in error
     assert not result.names["w1"].is_leaf

@@ -47,7 +47,7 @@ def table(lines: list[str]) -> dict[tuple[int, str], tuple[float, float]]:
 def script(device: str) -> Run:
     """A quick run of the script, on the CPU, then on CUDA if there is one."""
     result = run(COSTS, device=device, changes=QUICK)
-    assert not result.noted
+    assert not result.stderr
     return result
 
 
@@ -96,7 +96,7 @@ def test_ratio_does_not_change_when_the_machine_slows_down(
 
     monkeypatch.setattr(benchmark, "Timer", SlowingTimer)
     result = run(COSTS, changes=QUICK)
-    assert not result.noted
+    assert not result.stderr
     ratios = [ratio for _, ratio in table(result.lines).values()]
     assert ratios == [1.0] * 2 * len(ROWS)
 

@@ -109,14 +109,14 @@ def with_the_check(name: str):
     ]
     check = check.replace("exit()\n", "raise RuntimeError('the end')\n")
     seed = "torch.manual_seed(0)\n"
-    return run(name, changes={seed: f"{seed}{check}"})
+    return run(name, changes={seed: f"{seed}{check}"}, may_fail=True)
 
 
 def test_check_prints_true_and_does_not_train() -> None:
     says("It returns `True`, or raises an error if the two differ.")
     result = with_the_check(SCRIPT)
     assert result.lines == ["True"]
-    assert result.noted == ["RuntimeError: the end"]
+    assert result.stderr == ["RuntimeError: the end"]
 
 
 def test_check_sees_the_forgotten_mask() -> None:
@@ -124,7 +124,7 @@ def test_check_sees_the_forgotten_mask() -> None:
         "`GradcheckError: Jacobian mismatch for output 0 with respect to "
         "input 0`"
     )
-    (error,) = with_the_check(FORGOTTEN).noted
+    (error,) = with_the_check(FORGOTTEN).stderr
     message = "Jacobian mismatch for output 0 with respect to input 0"
     assert error.partition("GradcheckError: ")[2].startswith(message)
 

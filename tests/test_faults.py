@@ -76,7 +76,7 @@ def test_fix_trains(fix: str, tmp_path: Path) -> None:
     git_apply(fix, tmp_path)
     script = changed_script(fix)
     result = run(script, changes={right: copy.read_text("utf-8")})
-    assert not result.noted
+    assert not result.stderr
     check_trains(script, result)
 
 
@@ -99,10 +99,10 @@ def test_page_shows_the_diff(diff: str) -> None:
 
 @pytest.mark.parametrize("fault", ON_CUDA)
 def test_fault_raises_on_cuda_alone(fault: str, device: str) -> None:
-    noted = run(fault, device=device).noted
+    stderr = run(fault, device=device).stderr
     message = re.search(r"```text\n(.*)\n```", entry_of(fault))[1]
-    assert len(noted) == (device == "cuda")
-    assert all(line.startswith(message) for line in noted)
+    assert len(stderr) == (device == "cuda")
+    assert all(line.startswith(message) for line in stderr)
 
 
 # What the page says of them.
@@ -183,7 +183,7 @@ def test_right_script_passes_the_checks(script: str, text: str) -> None:
 
 
 def is_silent(fault: str) -> bool:
-    return not any("Error: " in line for line in captured(fault).noted)
+    return not any("Error: " in line for line in captured(fault).stderr)
 
 
 SILENT = [f for f in FAULTS if entry_of(f) and is_silent(f)]
@@ -233,8 +233,8 @@ def test_written_message_is_one_of_the_entrys_faults(
     entry: str, line: str
 ) -> None:
     shown = [fault for fault in FAULTS if entry_of(fault) == entry]
-    noted = sum([captured(fault).noted for fault in shown], [])
-    assert line in noted
+    stderr = sum([captured(fault).stderr for fault in shown], [])
+    assert line in stderr
 
 
 def test_smaller_rate_does_not_mend_gradients_that_are_not_cleared() -> None:

@@ -71,8 +71,8 @@ def printed(cell: nbformat.NotebookNode) -> Run:
             stdout += output.text
         else:
             stderr += output.text
-    noted = make_outputs.seen("", stderr).splitlines()
-    return Run(stdout.splitlines(), noted=noted)
+    stderr = make_outputs.seen("", stderr).splitlines()
+    return Run(stdout.splitlines(), stderr=stderr)
 
 
 def test_triton_is_imported_before_tensorflow() -> None:

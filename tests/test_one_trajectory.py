@@ -68,7 +68,8 @@ def test_scripts_with_two_weights_follow_one_trajectory(
 def test_scripts_with_layers_follow_their_optimizer(
     script, oracle, device
 ) -> None:
-    start = run(script, dtype="float64", device=device, steps=0)
+    # After no step, tf_dynamic_net.py fails where it looks at the last one.
+    start = run(script, dtype="float64", device=device, steps=0, may_fail=True)
     result = run(script, dtype="float64", device=device)
     parts = parameters(start)
     layers = list(zip(parts[::2], parts[1::2], strict=True))

@@ -26,7 +26,7 @@ def with_optimizer(name: str, rate: float, **options) -> Run:
 def test_optimizers_swap_in_one_line(name: str) -> None:
     rate = {"Adagrad": 1e-2}.get(name, 1e-4)
     result = with_optimizer(name, rate)
-    assert result.noted == []
+    assert result.stderr == []
     assert result.fall > 1000
 
 
@@ -72,7 +72,7 @@ def test_cleared_between_backward_and_step_nothing_changes() -> None:
     zero, backward, step = CALLS.splitlines(keepends=True)
     between = run(SCRIPT, changes={CALLS: backward + zero + step})
     assert set(between.losses.values()) == {between.losses[0]}
-    assert between.noted == []
+    assert between.stderr == []
 
 
 def test_zero_grad_sets_gradients_to_none() -> None:
@@ -182,7 +182,7 @@ def test_loss_stays_high_when_gradients_are_not_cleared() -> None:
     (least,) = says("There is no error, but the loss stays above {}.")
     kept = run("faults/gradients_not_cleared.diff", every_step=True)
     assert min(kept.losses.values()) > least
-    assert kept.noted == []
+    assert kept.stderr == []
 
 
 def test_old_gradients_are_why_and_not_the_longer_sum() -> None:

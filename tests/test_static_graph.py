@@ -75,7 +75,7 @@ def test_frozen_rate_changes_nothing() -> None:
     frozen = run(FROZEN)
     assert f"    if t == {step:.0f}:" in source_of(FROZEN)[1]
     assert frozen.lines == shared_run(SCRIPT).lines
-    assert frozen.noted == []
+    assert frozen.stderr == []
 
 
 def test_a_variable_as_the_rate_stops_the_learning() -> None:

@@ -296,7 +296,7 @@ def test_nothing_in_the_checkpoint_can_be_left_out(
 ) -> None:
     shutil.copy(checkpoint, folder)
     resumed = resume(monkeypatch, {LOADS[part]: "pass"})
-    assert not resumed.noted
+    assert not resumed.stderr
     assert not same_end(resumed, whole)
 
 
@@ -333,7 +333,7 @@ def test_dropout_draws_other_numbers_if_their_state_is_left_out(
 ) -> None:
     shutil.copy(checkpoint_with_dropout, folder)
     resumed = resume(monkeypatch, DROPOUT | {RANDOM: "pass"})
-    assert not resumed.noted
+    assert not resumed.stderr
     assert not same_end(resumed, whole_with_dropout)
 
 

@@ -122,7 +122,7 @@ def test_fault_of_the_page_gets_its_finding_and_no_other(fault) -> None:
 def test_every_silent_fault_with_a_model_is_named_or_missed() -> None:
     silent = set()
     for fault in FAULTS_OF_THE_PAGE:
-        raised = any("Error: " in line for line in captured(fault).noted)
+        raised = any("Error: " in line for line in captured(fault).stderr)
         if changed_script(fault).startswith("nn/") and not raised:
             silent.add(Path(fault).stem)
     # What the main page tries on purpose, and an output of no fault.
