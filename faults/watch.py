@@ -1,7 +1,4 @@
-"""Watch a training loop, in up to five times its time, and name its faults.
-
-with watch(model, optimizer, loss_fn): ...  # some 20 steps of your loop
-"""
+"""Watch a training loop, in up to five times its time, and name its faults."""
 
 from collections import Counter, defaultdict
 from contextlib import contextmanager
@@ -30,9 +27,11 @@ class Watched:
     """A Tensor that is to learn, and counts of what has happened to it."""
 
     def __init__(self, tensor, name):
-        self.tensor, self.name, self.gradient = tensor, name, 0
+        self.tensor, self.name = tensor, name
         self.start = self.before = tensor.detach().clone()
-        self.gradients = self.fresh = self.steps = self.empty_steps = 0
+        self.last = 0  # the gradient that came last
+        self.waits = False  # it is not all 0, and no step followed yet
+        self.gradients = self.fresh = self.steps = self.late = 0
         self.changes = self.uphill = self.large = self.small = 0
 
     def grad_is_empty(self):
@@ -41,21 +40,22 @@ class Watched:
     def see_gradient(self, gradient):
         """Count a gradient that backward() is about to add to grad."""
         self.see_change()
-        self.gradients += bool(gradient.norm() != 0)
+        self.waits = bool(gradient.norm() != 0)
+        self.gradients += self.waits
         self.fresh += self.grad_is_empty()  # not added to an earlier one
-        self.gradient = gradient.clone()
+        self.last = gradient.clone()
 
     def see_change(self):
         """Count a change, if the values are not those seen last."""
         change = self.tensor.detach() - self.before
         if change.any():
             self.changes += 1
-            self.uphill += bool((change * self.gradient).sum() > 0)
+            self.uphill += bool((change * self.last).sum() > 0)
             if change.dim() > 1:  # a weight, with a size that means something
-                rows = change.flatten(1).any(1)  # a few, in an embedding
-                size = max(t[rows].norm() for t in (self.start, self.before))
+                size = max(self.start.norm(), self.before.norm())
+                rows = self.before[change.flatten(1).any(1)]  # that moved
                 self.large += bool(change.norm() > LARGE * size)
-                self.small += bool(change.norm() < SMALL * size)
+                self.small += bool(change.norm() < SMALL * rows.norm())
             self.before = self.tensor.detach().clone()
 
 
@@ -64,28 +64,27 @@ def faults_of(watched, passes, own, held):
     found = defaultdict(list)
     for param in watched:
         param.see_change()  # that of the last step
-        moved, learns = param.changes, param.gradients >= ENOUGH
-        idle = learns and not moved and not param.steps
-        chances = param.steps if held else passes
+        moved, chances = param.changes, param.steps if held else passes
+        idle = param.gradients >= ENOUGH and not moved and not param.steps
         if chances >= ENOUGH and not moved and not param.gradients:
             found["No gradient: only None or 0 for {}"].append(param)
-        if learns and 0 < param.steps == param.empty_steps:
+        if param.late > param.steps / 2:
             found["Cleared too early: {}, before step()"].append(param)
         if idle and param.tensor not in own:
-            found["Not seen by the model: {} is no Parameter"].append(param)
+            found["Not seen by the model: {} is not part of it"].append(param)
         elif idle and param.tensor in held:
             found["Nothing was stepped: no step() for {}"].append(param)
         elif idle and held:
             found["Not in the optimizer: {}, so it never moves"].append(param)
         if moved >= ENOUGH and param.fresh < moved / 2:
-            found["Gradients add up: {} is never cleared"].append(param)
+            found["Gradients add up: never cleared in {}"].append(param)
         if moved >= ENOUGH and param.uphill == moved and not held:
             found["Uphill: the gradient was added to {}"].append(param)
         if moved > ENOUGH and param.large > moved / 2:
-            found["Steps too large: {} change by over 100 %"].append(param)
+            found["Steps too large: over 100 % of {}"].append(param)
     weights = [w for w in watched if w.tensor.dim() > 1 and w.changes > ENOUGH]
     if weights and all(w.small == w.changes for w in weights):
-        found["Steps too small: {} change by under 0.004 %"] = weights
+        found["Steps too small: under 0.004 % of {}"] = weights
     if passes >= ENOUGH and not found and not any(w.changes for w in watched):
         found["No parameter moved: {}"] = watched
     return found
@@ -93,7 +92,7 @@ def faults_of(watched, passes, own, held):
 
 @contextmanager
 def watch(model, optimizer=None, loss_fn=None):
-    """Look on in a block. Leave out what you lack, list several optimizers."""
+    """Watch a block. Leave out what you lack; list several optimizers."""
     optimizers = list(inside(optimizer, optim.Optimizer))
     held = {p for o in optimizers for p in inside(o.param_groups)}
     own = {p: name for name, p in model.named_parameters()}
@@ -109,7 +108,8 @@ def watch(model, optimizer=None, loss_fn=None):
     def after_step(optimizer, args, kwargs):
         for p in watched.keys() & inside(optimizer.param_groups):
             watched[p].steps += 1
-            watched[p].empty_steps += watched[p].grad_is_empty()
+            watched[p].late += watched[p].waits and watched[p].grad_is_empty()
+            watched[p].waits = False
 
     def after_forward(module, args, output):
         ins = list(inside(args))
@@ -142,9 +142,9 @@ def watch(model, optimizer=None, loss_fn=None):
         found |= {s: [] for s, n in seen.items() if n >= max(ENOUGH, most / 2)}
         found |= faults_of(watched.values(), most, own, held)
         for fault, params in found.items():
-            names = sorted({f"`{param.name}`" for param in params})
-            names[3:] = ["..."] if names[3:] else []
-            line = fault.format(", ".join(names))
+            some = sorted({f"`{param.name}`" for param in params})
+            some[3:] = ["..."] if some[3:] else []
+            line = fault.format(", ".join(some))
             entry = line.partition(":")[0].replace(" ", "-").lower()
             findings.append(f"{line} (faults/README.md#{entry})")
         print(f"watch: faults found: {len(findings)}", *findings, sep="\n")
