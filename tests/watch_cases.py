@@ -280,8 +280,9 @@ def validation_in_between(watch):
 
 
 @right
-def by_hand(watch):
-    model, x, y = line()
+def by_hand(watch, model=None):
+    right_model, x, y = line()
+    model = model or right_model
     with watch(model) as findings:
         for _ in range(20):
             model.zero_grad()
@@ -583,6 +584,55 @@ def frozen_features_in_eval_mode(watch):
     return train(watch, model, optimizer, nn.CrossEntropyLoss(), x, y)
 
 
+@right
+def reward_maximised(watch):
+    model, x, y = line()
+    optimizer = sgd(model, maximize=True)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            optimizer.zero_grad()
+            (-F.mse_loss(model(x), y)).backward()
+            optimizer.step()
+    return findings
+
+
+@right
+def few_rows_of_a_large_embedding(watch):
+    model = nn.EmbeddingBag(100000, 2, sparse=True, mode="sum")
+    optimizer = torch.optim.SparseAdam(model.parameters(), lr=1e-3)
+    x, y = torch.randint(100000, (8, 3)), torch.randn(8, 2)
+    return train(watch, model, optimizer, nn.MSELoss(), x, y)
+
+
+@right
+def inputs_that_are_nearly_all_0(watch):
+    x, y = (
+        F.one_hot(torch.randint(100, (40,)), 100).float(),
+        torch.randn(40, 1),
+    )
+    model = nn.Sequential(nn.Linear(100, 8), nn.ReLU(), nn.Linear(8, 1))
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@right
+def one_step_by_hand_at_the_end(watch):
+    model, x, y = line()
+    with watch(model) as findings:
+        for _ in range(8):
+            (F.mse_loss(model(x), y) / 8).backward()
+        with torch.no_grad():
+            for param in model.parameters():
+                param -= 0.1 * param.grad
+    return findings
+
+
+@right
+def output_kept_by_the_model(watch):
+    model, x, _ = line()
+    model.kept = model(x)
+    return by_hand(watch, model)
+
+
 # Wrong.
 
 
@@ -814,6 +864,19 @@ def gradient_added(watch):
             with torch.no_grad():
                 for param in model.parameters():
                     param += 0.01 * param.grad
+    return findings
+
+
+@fault("Uphill")
+def gradient_added_and_zeroed(watch):
+    model, x, y = line()
+    with watch(model) as findings:
+        for _ in range(20):
+            F.mse_loss(model(x), y).backward()
+            with torch.no_grad():
+                for param in model.parameters():
+                    param += 0.01 * param.grad
+                    param.grad.zero_()
     return findings
 
 
