@@ -43,7 +43,7 @@ class Watched:
         self.waits = bool(gradient.norm() != 0)
         self.gradients += self.waits
         self.fresh += self.grad_is_empty()  # not added to an earlier one
-        self.last = gradient.clone()
+        self.last = gradient
 
     def see_change(self):
         """Count a change, if the values are not those seen last."""

@@ -219,6 +219,27 @@ def test_tensor_that_the_model_does_not_see_is_named_by_its_place() -> None:
     assert finding.startswith("Not seen by the model: `scales of model` ")
 
 
+def test_dead_relus_are_named_once_by_the_layer_that_they_come_to() -> None:
+    torch.manual_seed(0)
+    model, x, y = deep()
+    nn.init.constant_(model[2].bias, -50.0)
+    model = nn.Sequential(model[:4], model[4:])
+    findings = train(watch, model, adam(model), nn.MSELoss(), x, y)
+    dead = [finding for finding in findings if kind(finding) == "Dead ReLUs"]
+    assert ["`1.4`" in finding for finding in dead] == [True]
+
+
+def test_what_shows_in_a_few_steps_is_no_finding() -> None:
+    model, x, y = line()
+    optimizer, loss_fn = sgd(model, 0.1), nn.MSELoss()
+    with watch(model, optimizer, loss_fn) as findings:
+        for t in range(20):
+            optimizer.zero_grad()
+            loss_fn(model(x), y[:, 0] if t < 5 else y).backward()
+            optimizer.step()
+    assert findings == []
+
+
 def test_nan_is_found_in_the_first_module_and_step() -> None:
     torch.manual_seed(0)
     model, x, y = deep()
@@ -232,6 +253,12 @@ def test_nan_is_found_in_the_first_module_and_step() -> None:
             torch.square(model[2:](h) - y).mean().backward()
             optimizer.step()
     assert findings[0].startswith("Not a number: in step 4, first out of `2`")
+
+
+def test_nan_may_come_out_of_the_loss_first() -> None:
+    model, x, y = line()
+    findings = train(watch, model, sgd(model), nn.MSELoss(), x, y / 0)
+    assert "in step 0, first out of `loss_fn`" in findings[0]
 
 
 def test_one_line_says_that_nothing_is_wrong(capsys) -> None:
