@@ -633,6 +633,21 @@ def output_kept_by_the_model(watch):
     return by_hand(watch, model)
 
 
+@right
+def last_layer_stepped_by_hand(watch):
+    model, x, y = deep()
+    optimizer = adam(model[:-1])
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            model.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+            with torch.no_grad():
+                for param in model[-1].parameters():
+                    param -= 0.01 * param.grad
+    return findings
+
+
 # Wrong.
 
 
