@@ -1,10 +1,13 @@
 """The training loop: its arithmetic, stopping and going on, what it gains."""
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,40 +20,41 @@ from pages import says
 from reference import Adam
 
 SCRIPT = "further/training_loop.py"
-# Keeps the last parameters too, before those of the best epoch are loaded.
-KEEP_LAST = {
+CHECKPOINT = "training_loop.pt"
+
+# Changes to the script.
+KEEP_LAST_STATE = {
     "model.load_state_dict(best_state)\n": (
         "last_state = copy.deepcopy(model.state_dict())\n"
         "model.load_state_dict(best_state)\n"
     )
 }
+BFLOAT16_ON = {
+    'device.type == "cuda" and torch.cuda.is_bf16_supported(False)': "True"
+}
 
 
-@pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch) -> Path:
-    """A folder of the test's own, where the script saves its checkpoint."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", [SCRIPT])
-    return tmp_path
-
-
-def whole_run(folder: Path, changes: dict, **options) -> Run:
-    """Run the script to its end in a folder."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", [SCRIPT])
-        return run(SCRIPT, changes=KEEP_LAST | changes, **options)
+def run_in(folder: Path | str, *arguments: str, **options) -> Run:
+    """Run the script in a folder, where it saves its checkpoint."""
+    with contextlib.chdir(folder):
+        return run(SCRIPT, arguments=arguments, **options)
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory) -> Run:
-    return whole_run(tmp_path_factory.mktemp("whole"), {})
+def uninterrupted(tmp_path_factory) -> Run:
+    return run_in(
+        tmp_path_factory.mktemp("float32"),
+        changes=KEEP_LAST_STATE,
+    )
 
 
 @pytest.fixture(scope="module")
-def double(tmp_path_factory) -> Run:
-    """The whole run in float64."""
-    return whole_run(tmp_path_factory.mktemp("double"), {}, dtype="float64")
+def uninterrupted_float64(tmp_path_factory) -> Run:
+    return run_in(
+        tmp_path_factory.mktemp("float64"),
+        changes=KEEP_LAST_STATE,
+        dtype="float64",
+    )
 
 
 # The arithmetic.
@@ -100,14 +104,16 @@ def arrays(state: dict) -> list[np.ndarray]:
     return [part.numpy().T for part in state.values()]
 
 
-def test_follows_the_formulas_to_the_end(double) -> None:
-    names = double.names
+def test_follows_the_formulas_to_the_end(uninterrupted_float64) -> None:
+    names = uninterrupted_float64.names
     held_out_x, held_out_y = (
         names[name].numpy()[names["parts"][1].indices] for name in ("x", "y")
     )
-    layers = [part.T for layer in double.initial[2:] for part in layer]
+    layers = [
+        part.T for layer in uninterrupted_float64.initial[2:] for part in layer
+    ]
     adam, losses, held_out_losses, states = Adam(2e-2), [], [], []
-    for t, (x, y) in enumerate(batches(double)):
+    for t, (x, y) in enumerate(batches(uninterrupted_float64)):
         loss, gradients = loss_and_gradients(x, y, layers)
         adam.learning_rate = rate(t)
         for i, gradient in enumerate(clip(gradients, 1.0)):
@@ -120,7 +126,7 @@ def test_follows_the_formulas_to_the_end(double) -> None:
             held_out_losses.append(loss)
             states.append([*layers])
 
-    rows = [line.split() for line in double.lines[:-1]]
+    rows = [line.split() for line in uninterrupted_float64.lines[:-1]]
     epoch_losses = np.reshape(losses, (30, 40)).mean(axis=1)
     printed = [float(row[row.index("loss") + 1]) for row in rows]
     np.testing.assert_allclose(printed, epoch_losses, atol=6e-4)
@@ -135,60 +141,60 @@ def test_follows_the_formulas_to_the_end(double) -> None:
             np.testing.assert_allclose(part, expected, rtol=1e-5, atol=1e-7)
 
 
-def test_targets_are_the_classes_of_the_teacher(double) -> None:
-    (w1, b1), (w2, b2) = double.initial[:2]
-    x, y = (double.names[name].numpy() for name in ("x", "y"))
+def test_targets_are_the_classes_of_the_teacher(uninterrupted_float64) -> None:
+    (w1, b1), (w2, b2) = uninterrupted_float64.initial[:2]
+    x, y = (uninterrupted_float64.names[name].numpy() for name in ("x", "y"))
     outputs = np.maximum(x @ w1.T + b1, 0) @ w2.T + b2
     assert np.array_equal(outputs.argmax(axis=1), y)
 
 
-def test_no_example_is_in_two_parts(whole) -> None:
-    parts = [set(part.indices) for part in whole.names["parts"]]
+def test_no_example_is_in_two_parts(uninterrupted) -> None:
+    parts = [set(part.indices) for part in uninterrupted.names["parts"]]
     assert [len(part) for part in parts] == [4000, 2000, 2000]
     assert parts[0].isdisjoint(parts[1])
     assert parts[2].isdisjoint(parts[0] | parts[1])
 
 
-def test_accuracy_is_the_share_of_right_answers(whole) -> None:
-    names = whole.names
+def test_accuracy_is_the_share_of_right_answers(uninterrupted) -> None:
+    names = uninterrupted.names
     x, y = (names[name][names["parts"][2].indices] for name in ("x", "y"))
     with torch.no_grad():
         right = (names["model"](x).argmax(dim=1) == y).float().mean()
     assert names["accuracy"] == pytest.approx(right.item())
 
 
-def test_autocast_computes_products_in_bfloat16(folder) -> None:
+def test_autocast_computes_products_in_bfloat16(tmp_path) -> None:
     keep_y_pred = {
         "loss = loss_fn(model(x_batch), y_batch)": (
             "y_pred = model(x_batch)\n"
             "            loss = loss_fn(y_pred, y_batch)"
         )
     }
-    names = run(SCRIPT, changes=TAKEN_AWAY["float32"] | keep_y_pred).names
+    names = run_in(tmp_path, changes=BFLOAT16_ON | keep_y_pred).names
     assert names["y_pred"].dtype == torch.bfloat16
     assert names["loss"].dtype == torch.float32
     assert {p.dtype for p in names["model"].parameters()} == {torch.float32}
 
 
-def test_model_is_left_in_evaluation_mode(whole) -> None:
-    assert not whole.names["model"].training
+def test_model_is_left_in_evaluation_mode(uninterrupted) -> None:
+    assert not uninterrupted.names["model"].training
 
 
-def test_model_trains_in_training_mode(folder) -> None:
+def test_model_trains_in_training_mode(tmp_path) -> None:
     seen = {
         "        optimizer.step()\n": (
             "        optimizer.step()\n        trained_in = model.training\n"
         )
     }
-    assert run(SCRIPT, changes=seen).names["trained_in"]
+    assert run_in(tmp_path, changes=seen).names["trained_in"]
 
 
-def test_bfloat16_is_off_on_the_cpu(whole) -> None:
-    assert whole.names["use_bfloat16"] is False
+def test_bfloat16_is_off_on_the_cpu(uninterrupted) -> None:
+    assert uninterrupted.names["use_bfloat16"] is False
 
 
-def test_trains_on_cuda(cuda: str) -> None:
-    names = run(SCRIPT, device=cuda).names
+def test_trains_on_cuda(cuda: str, tmp_path) -> None:
+    names = run_in(tmp_path, device=cuda).names
     assert names["use_bfloat16"] is torch.cuda.is_bf16_supported(False)
     assert names["loss"].is_cuda
     assert names["accuracy"] > 0.7
@@ -197,20 +203,38 @@ def test_trains_on_cuda(cuda: str) -> None:
 # Stopping and going on.
 
 
-def stop_at(epoch: int, batch: int) -> dict[str, str]:
-    """Return the change that stops the script after a batch."""
-    line = "            unfinished.replace(path)\n"
-    stop = f"        if (epoch, batch) == ({epoch}, {batch}): raise OSError\n"
-    return {line: line + stop}
+def stop_in(folder: Path, epoch: int, batch: int, changes: dict) -> Run:
+    """Run the script in a folder, and stop it after a batch of an epoch."""
+    save = "            unfinished.replace(path)\n"
+    stop = (
+        f"        if (epoch, batch) == ({epoch}, {batch}):\n"
+        '            raise OSError("stopped")\n'
+    )
+    stopped = run_in(
+        folder, changes=changes | {save: save + stop}, may_fail=True
+    )
+    assert stopped.stderr == ["OSError: stopped"]
+    return stopped
 
 
-def resume(monkeypatch, changes: dict | None = None, seed: int = 0) -> Run:
-    monkeypatch.setattr(sys, "argv", [SCRIPT, "--resume"])
-    return run(SCRIPT, changes=KEEP_LAST | (changes or {}), seed=seed)
+def resume_in(folder: Path, changes: dict) -> Run:
+    """Go on from the checkpoint in a folder, with no error and no warning."""
+    resumed = run_in(folder, "--resume", changes=KEEP_LAST_STATE | changes)
+    assert resumed.stderr == []
+    return resumed
 
 
-def same_end(one: Run, other: Run) -> bool:
-    """Return whether two runs end with the same parameters, bit for bit."""
+def resume_from(checkpoint: Path, folder: Path, changes: dict) -> Run:
+    """Go on from a copy of a checkpoint."""
+    shutil.copy(checkpoint, folder)
+    return resume_in(folder, changes)
+
+
+def same_parameters(one: Run, other: Run) -> bool:
+    """Return whether two runs have the same parameters, bit for bit.
+
+    Compares the last ones and the best; both runs need KEEP_LAST_STATE.
+    """
     return all(
         torch.equal(part, other.names[name][key])
         for name in ("last_state", "best_state")
@@ -218,66 +242,112 @@ def same_end(one: Run, other: Run) -> bool:
     )
 
 
-# Where it stops, and the epoch of the last checkpoint: within an epoch, at the
-# end of one, before the first checkpoint of one, and at the very end.
-@pytest.mark.parametrize(
-    ("place", "epoch"),
-    [
-        ((0, 10), 0),
-        ((7, 23), 7),
-        ((12, 40), 12),
-        ((13, 3), 12),
-        ((29, 40), 29),
+@dataclass
+class Interrupted:
+    """A run that was stopped, and the run that went on from there.
+
+    Attributes:
+        stop_epoch: the epoch in which it was stopped, from 0.
+        checkpoint_epoch: the epoch of the checkpoint that it left, from 0.
+        folder: where both ran.
+    """
+
+    stop_epoch: int
+    checkpoint_epoch: int
+    folder: Path
+    stopped: Run
+    resumed: Run
+
+
+# Epoch and batch of the stop, and the epoch of the last checkpoint before it:
+# there is one every 10 batches.
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param((0, 10, 0), id="at-the-first-checkpoint"),
+        pytest.param((7, 23, 7), id="within-an-epoch"),
+        pytest.param((12, 40, 12), id="after-the-last-batch-of-an-epoch"),
+        pytest.param((13, 3, 12), id="before-an-epoch-has-a-checkpoint"),
+        pytest.param((29, 40, 29), id="after-the-very-last-batch"),
     ],
 )
-def test_resumed_training_ends_the_same_to_the_bit(
-    place, epoch, whole, monkeypatch, folder
+def interrupted(request, tmp_path_factory) -> Interrupted:
+    epoch, batch, checkpoint_epoch = request.param
+    folder = tmp_path_factory.mktemp("interrupted")
+    stopped = stop_in(folder, epoch, batch, {})
+    resumed = resume_in(folder, {})
+    return Interrupted(epoch, checkpoint_epoch, folder, stopped, resumed)
+
+
+def test_stopped_run_has_printed_the_epochs_before(
+    interrupted, uninterrupted
 ) -> None:
-    stopped = run(SCRIPT, changes=stop_at(*place))
-    assert stopped.lines == whole.lines[: place[0]]
-    resumed = resume(monkeypatch)
-    assert resumed.lines == whole.lines[epoch:]
-    assert same_end(resumed, whole)
-    assert list(folder.iterdir()) == []
+    before = uninterrupted.lines[: interrupted.stop_epoch]
+    assert interrupted.stopped.lines == before
 
 
-def test_killed_process_is_resumed(whole, folder) -> None:
-    environment = {**os.environ, **ENVIRONMENT}
+def test_resumed_run_prints_the_lines_from_the_checkpoint_on(
+    interrupted, uninterrupted
+) -> None:
+    rest = uninterrupted.lines[interrupted.checkpoint_epoch :]
+    assert interrupted.resumed.lines == rest
+
+
+def test_resumed_run_ends_with_the_same_parameters_to_the_bit(
+    interrupted, uninterrupted
+) -> None:
+    assert same_parameters(interrupted.resumed, uninterrupted)
+
+
+def test_resumed_run_leaves_no_file(interrupted) -> None:
+    assert list(interrupted.folder.iterdir()) == []
+
+
+def test_killed_process_is_resumed(uninterrupted, tmp_path) -> None:
     command = [sys.executable, "-u", str(ROOT / SCRIPT)]
-    with subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, encoding="utf-8"
-    ) as process:
-        lines = [process.stdout.readline() for _ in range(3)]
+    options = {
+        "cwd": tmp_path,
+        "env": {**os.environ, **ENVIRONMENT},
+        "encoding": "utf-8",
+        "stdout": subprocess.PIPE,
+    }
+    with subprocess.Popen(command, **options) as process:
+        before = [process.stdout.readline().rstrip() for _ in range(3)]
         process.kill()
-    resumed = subprocess.run(
-        [*command, "--resume"],
-        env=environment,
-        capture_output=True,
-        encoding="utf-8",
-        check=True,
-    )
-    rest = resumed.stdout.splitlines()
-    assert "".join(lines).splitlines() == whole.lines[:3]
-    assert rest == whole.lines[-len(rest) :]
-    assert len(rest) < 30
-    assert list(folder.iterdir()) == []
+    resumed = subprocess.run([*command, "--resume"], check=True, **options)
+
+    assert before == uninterrupted.lines[:3]
+    after = resumed.stdout.splitlines()
+    # The third epoch's line again, if the fourth had no checkpoint yet.
+    assert after[0] in uninterrupted.lines[2:]
+    first = uninterrupted.lines.index(after[0])
+    assert after == uninterrupted.lines[first:]
+    assert list(tmp_path.iterdir()) == []
 
 
-def stopped_run(folder: Path, changes: dict) -> Path:
-    """Stop a run in its 28th epoch; return its checkpoint."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", [SCRIPT])
-        run(SCRIPT, changes=changes | stop_at(27, 15))
-    return folder / "training_loop.pt"
+def test_interrupted_save_leaves_the_previous_checkpoint(
+    tmp_path, monkeypatch
+) -> None:
+    save = torch.save
+
+    def interrupted_save(state, path):
+        save(state, path)
+        epoch, batch, _ = state["place"]
+        if (epoch, batch) == (1, 20):
+            os.truncate(path, Path(path).stat().st_size // 2)
+            raise OSError("interrupted")
+
+    monkeypatch.setattr(torch, "save", interrupted_save)
+    with pytest.raises(OSError, match="interrupted"):
+        run_in(tmp_path)
+    state = torch.load(tmp_path / CHECKPOINT, weights_only=True)
+    epoch, batch, _ = state["place"]
+    assert (epoch, batch) == (1, 10)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory) -> Path:
-    return stopped_run(tmp_path_factory.mktemp("stopped"), {})
+# The parts of a late checkpoint.
 
-
-LOADS = {
+LOADED_AND_NEEDED = {
     "model": 'model.load_state_dict(state["model"])',
     "optimizer": 'optimizer.load_state_dict(state["optimizer"])',
     "schedule": 'schedule.load_state_dict(state["schedule"])',
@@ -285,76 +355,70 @@ LOADS = {
     "place": 'first_epoch, batches_done, loss_sum = state["place"]',
     "best": 'best_loss, best_state = state["best"]',
 }
-
-
-RANDOM = 'torch.set_rng_state(state["random"])'
-
-
-@pytest.mark.parametrize("part", LOADS)
-def test_nothing_in_the_checkpoint_can_be_left_out(
-    part, whole, checkpoint, folder, monkeypatch
-) -> None:
-    shutil.copy(checkpoint, folder)
-    resumed = resume(monkeypatch, {LOADS[part]: "pass"})
-    assert not resumed.stderr
-    assert not same_end(resumed, whole)
-
-
-def test_the_random_numbers_make_no_difference_here(
-    whole, checkpoint, folder, monkeypatch
-) -> None:
-    shutil.copy(checkpoint, folder)
-    assert same_end(resume(monkeypatch, {RANDOM: "pass"}), whole)
-
-
-# Dropout, which draws from the random numbers that `random` is the state of.
+RANDOM_STATE_NOT_LOADED = {'torch.set_rng_state(state["random"])': "pass"}
+# Dropout draws from the random numbers that `random` is the state of.
 DROPOUT = {"model = nn.Sequential(": "model = nn.Sequential(nn.Dropout(0.1), "}
 
 
 @pytest.fixture(scope="module")
-def whole_with_dropout(tmp_path_factory) -> Run:
-    return whole_run(tmp_path_factory.mktemp("dropout"), DROPOUT)
+def checkpoint_of_epoch_28(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("stopped")
+    stop_in(folder, 27, 15, {})
+    return folder / CHECKPOINT
 
 
 @pytest.fixture(scope="module")
 def checkpoint_with_dropout(tmp_path_factory) -> Path:
-    return stopped_run(tmp_path_factory.mktemp("stopped"), DROPOUT)
+    folder = tmp_path_factory.mktemp("stopped_with_dropout")
+    stop_in(folder, 27, 15, DROPOUT)
+    return folder / CHECKPOINT
 
 
-def test_dropout_goes_on_with_the_same_random_numbers(
-    whole_with_dropout, checkpoint_with_dropout, folder, monkeypatch
+@pytest.fixture(scope="module")
+def uninterrupted_with_dropout(tmp_path_factory) -> Run:
+    folder = tmp_path_factory.mktemp("dropout")
+    return run_in(folder, changes=KEEP_LAST_STATE | DROPOUT)
+
+
+def test_checkpoint_has_only_parts_that_are_tested_here(
+    checkpoint_of_epoch_28,
 ) -> None:
-    shutil.copy(checkpoint_with_dropout, folder)
-    assert same_end(resume(monkeypatch, DROPOUT), whole_with_dropout)
+    state = torch.load(checkpoint_of_epoch_28, weights_only=True)
+    assert set(state) == {*LOADED_AND_NEEDED, "random"}
 
 
-def test_dropout_draws_other_numbers_if_their_state_is_left_out(
-    whole_with_dropout, checkpoint_with_dropout, folder, monkeypatch
+@pytest.mark.parametrize("part", LOADED_AND_NEEDED)
+def test_without_loading_this_part_the_end_differs(
+    part, uninterrupted, checkpoint_of_epoch_28, tmp_path
 ) -> None:
-    shutil.copy(checkpoint_with_dropout, folder)
-    resumed = resume(monkeypatch, DROPOUT | {RANDOM: "pass"})
-    assert not resumed.stderr
-    assert not same_end(resumed, whole_with_dropout)
+    not_loaded = {LOADED_AND_NEEDED[part]: "pass"}
+    resumed = resume_from(checkpoint_of_epoch_28, tmp_path, not_loaded)
+    assert not same_parameters(resumed, uninterrupted)
 
 
-def test_stopped_while_it_writes_it_keeps_the_checkpoint_before(
-    folder, monkeypatch
+def test_without_loading_the_random_state_the_end_is_the_same(
+    uninterrupted, checkpoint_of_epoch_28, tmp_path
 ) -> None:
-    save, states = torch.save, []
+    resumed = resume_from(
+        checkpoint_of_epoch_28, tmp_path, RANDOM_STATE_NOT_LOADED
+    )
+    assert same_parameters(resumed, uninterrupted)
 
-    def half(state, path):
-        save(state, path)
-        states.append(state["place"][:2])
-        if len(states) == 6:
-            os.truncate(path, Path(path).stat().st_size // 2)
-            raise OSError
 
-    monkeypatch.setattr(torch, "save", half)
-    run(SCRIPT, changes={"epochs = 30": "epochs =  30"})
-    with pytest.raises((RuntimeError, OSError)):
-        torch.load("training_loop.pt.part", weights_only=True)
-    state = torch.load("training_loop.pt", weights_only=True)
-    assert state["place"][:2] == states[-2] == (1, 10)
+def test_with_dropout_the_resumed_run_ends_the_same(
+    uninterrupted_with_dropout, checkpoint_with_dropout, tmp_path
+) -> None:
+    resumed = resume_from(checkpoint_with_dropout, tmp_path, DROPOUT)
+    assert same_parameters(resumed, uninterrupted_with_dropout)
+
+
+def test_with_dropout_the_end_differs_without_the_random_state(
+    uninterrupted_with_dropout, checkpoint_with_dropout, tmp_path
+) -> None:
+    resumed = resume_from(
+        checkpoint_with_dropout, tmp_path, DROPOUT | RANDOM_STATE_NOT_LOADED
+    )
+    assert not same_parameters(resumed, uninterrupted_with_dropout)
 
 
 # What each part gains.
@@ -367,9 +431,7 @@ TAKEN_AWAY = {
     "fall": {"warm_up * (1 + math.cos(math.pi * t / steps)) / 2": "warm_up"},
     "warm-up": {"min((t + 1) / 100, 1)": "1"},
     "clipping": {"max_norm=1.0": "max_norm=math.inf"},
-    "float32": {
-        'device.type == "cuda" and torch.cuda.is_bf16_supported(False)': "True"
-    },
+    "float32": BFLOAT16_ON,
     "best epoch": {"model.load_state_dict(best_state)\n": ""},
 }
 PARTS = "[4000, 2000, 2000])\n"
@@ -377,16 +439,14 @@ PARTS = "[4000, 2000, 2000])\n"
 
 def on_test_set(changes: dict) -> np.ndarray:
     """Return the loss and the accuracy, in per cent, for each seed."""
-    runs = [run(SCRIPT, seed=seed, changes=changes).names for seed in SEEDS]
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [run_in(folder, seed=s, changes=changes).names for s in SEEDS]
     return np.array([(r["test_loss"], 100 * r["accuracy"]) for r in runs])
 
 
 @pytest.fixture(scope="module")
-def with_all_parts(tmp_path_factory) -> np.ndarray:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("all"))
-        patch.setattr(sys, "argv", [SCRIPT])
-        return on_test_set({})
+def with_all_parts() -> np.ndarray:
+    return on_test_set({})
 
 
 def check_ranges(changes: np.ndarray, ranges: list[float]) -> None:
