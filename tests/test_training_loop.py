@@ -2,11 +2,11 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,8 @@ from reference import Adam
 
 SCRIPT = "further/training_loop.py"
 CHECKPOINT = "training_loop.pt"
+EPOCHS = 30
+STEPS = 1200
 
 # Changes to the script.
 KEEP_LAST_STATE = {
@@ -29,6 +31,18 @@ KEEP_LAST_STATE = {
         "model.load_state_dict(best_state)\n"
     )
 }
+KEEP_MODES = {
+    "epochs = 30\n": "epochs = 30\ntraining_modes = []\n",
+    "with torch.autocast(": (
+        "training_modes.append(model.training)\n        with torch.autocast("
+    ),
+}
+KEEP_Y_PRED = {
+    "loss = loss_fn(model(x_batch), y_batch)": (
+        "y_pred = model(x_batch)\n            loss = loss_fn(y_pred, y_batch)"
+    )
+}
+ONE_EPOCH = {"epochs = 30": "epochs = 1"}
 BFLOAT16_ON = {
     'device.type == "cuda" and torch.cuda.is_bf16_supported(False)': "True"
 }
@@ -44,7 +58,7 @@ def run_in(folder: Path | str, *arguments: str, **options) -> Run:
 def uninterrupted(tmp_path_factory) -> Run:
     return run_in(
         tmp_path_factory.mktemp("float32"),
-        changes=KEEP_LAST_STATE,
+        changes=KEEP_LAST_STATE | KEEP_MODES,
     )
 
 
@@ -57,7 +71,7 @@ def uninterrupted_float64(tmp_path_factory) -> Run:
     )
 
 
-# The arithmetic.
+# The arithmetic: the same training again, from the formulas.
 
 
 def loss_and_gradients(x, y, layers) -> tuple[float, list]:
@@ -86,118 +100,212 @@ def clip(gradients: list, max_norm: float) -> list:
 
 
 def rate(t: int) -> float:
-    """Return the learning rate of step t, of 1200."""
-    cosine = 2e-2 * (1 + np.cos(np.pi * t / 1200)) / 2
+    """Return the learning rate of step t."""
+    cosine = 2e-2 * (1 + np.cos(np.pi * t / STEPS)) / 2
     return cosine * (t + 1) / 100 if t < 100 else cosine
 
 
-def batches(result: Run) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Draw the batches of a run again."""
-    result.names["generator"].manual_seed(0)
-    for _ in range(30):
-        for x, y in result.names["train"]:
-            yield x.numpy(), y.numpy()
-
-
-def arrays(state: dict) -> list[np.ndarray]:
-    """Return w1, b1, w2 and b2 of a state, the weights transposed."""
-    return [part.numpy().T for part in state.values()]
-
-
-def test_follows_the_formulas_to_the_end(uninterrupted_float64) -> None:
-    names = uninterrupted_float64.names
-    held_out_x, held_out_y = (
-        names[name].numpy()[names["parts"][1].indices] for name in ("x", "y")
-    )
-    layers = [
-        part.T for layer in uninterrupted_float64.initial[2:] for part in layer
+def adamw_step(adam: Adam, t: int, layers: list, gradients: list) -> list:
+    """Return w1, b1, w2, b2 after step t."""
+    adam.learning_rate = rate(t)
+    # The decay first, and apart from the gradient: this is AdamW.
+    decayed = [part * (1 - rate(t) * 0.1) for part in layers]
+    return [
+        adam((i, 0), part, gradient)
+        for i, (part, gradient) in enumerate(
+            zip(decayed, gradients, strict=True)
+        )
     ]
-    adam, losses, held_out_losses, states = Adam(2e-2), [], [], []
-    for t, (x, y) in enumerate(batches(uninterrupted_float64)):
-        loss, gradients = loss_and_gradients(x, y, layers)
-        adam.learning_rate = rate(t)
-        for i, gradient in enumerate(clip(gradients, 1.0)):
-            # The decay first, and apart from the gradient: this is AdamW.
-            decayed = layers[i] * (1 - rate(t) * 0.1)
-            layers[i] = adam((i, 0), decayed, gradient)
-        losses.append(loss)
-        if t % 40 == 39:
-            loss, _ = loss_and_gradients(held_out_x, held_out_y, layers)
-            held_out_losses.append(loss)
-            states.append([*layers])
 
-    rows = [line.split() for line in uninterrupted_float64.lines[:-1]]
-    epoch_losses = np.reshape(losses, (30, 40)).mean(axis=1)
-    printed = [float(row[row.index("loss") + 1]) for row in rows]
-    np.testing.assert_allclose(printed, epoch_losses, atol=6e-4)
-    printed = [float(row[row.index("held-out") + 1]) for row in rows]
-    np.testing.assert_allclose(printed, held_out_losses, atol=6e-4)
-    best = int(np.argmin(held_out_losses))
-    for state, epoch in (
-        (names["best_state"], best),
-        (names["last_state"], -1),
-    ):
-        for part, expected in zip(arrays(state), states[epoch], strict=True):
-            np.testing.assert_allclose(part, expected, rtol=1e-5, atol=1e-7)
+
+@dataclass
+class Replay:
+    """What the formulas give, by epoch.
+
+    Attributes:
+        losses: the mean of the losses on the batches.
+        held_out_losses: the loss on the held-out examples at the end.
+        layers: w1, b1, w2, b2 at the end.
+    """
+
+    losses: list[float]
+    held_out_losses: list[float]
+    layers: list[list[np.ndarray]]
+
+
+@pytest.fixture(scope="module")
+def replay(uninterrupted_float64) -> Replay:
+    """The float64 run again: its data, its first parameters, our formulas."""
+    names = uninterrupted_float64.names
+    held_out = names["parts"][1].indices
+    held_out_x, held_out_y = (names[n][held_out].numpy() for n in ("x", "y"))
+    teacher_and_model = uninterrupted_float64.initial
+    layers = [part.T for layer in teacher_and_model[2:] for part in layer]
+
+    adam, t, result = Adam(2e-2), 0, Replay([], [], [])
+    names["generator"].manual_seed(0)
+    for _ in range(EPOCHS):
+        losses = []
+        for x, y in names["train"]:
+            loss, gradients = loss_and_gradients(x.numpy(), y.numpy(), layers)
+            layers = adamw_step(adam, t, layers, clip(gradients, 1.0))
+            losses.append(loss)
+            t += 1
+        held_out_loss, _ = loss_and_gradients(held_out_x, held_out_y, layers)
+        result.losses.append(np.mean(losses))
+        result.held_out_losses.append(held_out_loss)
+        result.layers.append(layers)
+    return result
+
+
+def printed(result: Run, label: str) -> list[float]:
+    """Return the number that each epoch's line has after a label."""
+    pattern = re.compile(rf"epoch .*  {label} (\S+)")
+    return [float(m[1]) for m in map(pattern.match, result.lines) if m]
+
+
+def check_parameters(state: dict, layers: list[np.ndarray]) -> None:
+    """Check the parameters of a state against w1, b1, w2, b2."""
+    for part, expected in zip(state.values(), layers, strict=True):
+        np.testing.assert_allclose(
+            part.numpy().T, expected, rtol=1e-5, atol=1e-7
+        )
+
+
+def test_printed_losses_follow_the_formulas(
+    uninterrupted_float64, replay
+) -> None:
+    losses = printed(uninterrupted_float64, "loss")
+    np.testing.assert_allclose(losses, replay.losses, atol=6e-4)
+
+
+def test_printed_held_out_losses_follow_the_formulas(
+    uninterrupted_float64, replay
+) -> None:
+    losses = printed(uninterrupted_float64, "held-out")
+    np.testing.assert_allclose(losses, replay.held_out_losses, atol=6e-4)
+
+
+def test_last_parameters_follow_the_formulas(
+    uninterrupted_float64, replay
+) -> None:
+    last_state = uninterrupted_float64.names["last_state"]
+    check_parameters(last_state, replay.layers[-1])
+
+
+def test_model_ends_with_the_parameters_of_the_lowest_held_out_loss(
+    uninterrupted_float64, replay
+) -> None:
+    model = uninterrupted_float64.names["model"]
+    best_epoch = np.argmin(replay.held_out_losses)
+    check_parameters(model.state_dict(), replay.layers[best_epoch])
 
 
 def test_targets_are_the_classes_of_the_teacher(uninterrupted_float64) -> None:
-    (w1, b1), (w2, b2) = uninterrupted_float64.initial[:2]
-    x, y = (uninterrupted_float64.names[name].numpy() for name in ("x", "y"))
+    teacher_and_model = uninterrupted_float64.initial
+    (w1, b1), (w2, b2) = teacher_and_model[:2]
+    x, y = (uninterrupted_float64.names[n].numpy() for n in ("x", "y"))
     outputs = np.maximum(x @ w1.T + b1, 0) @ w2.T + b2
     assert np.array_equal(outputs.argmax(axis=1), y)
 
 
-def test_no_example_is_in_two_parts(uninterrupted) -> None:
-    parts = [set(part.indices) for part in uninterrupted.names["parts"]]
-    assert [len(part) for part in parts] == [4000, 2000, 2000]
-    assert parts[0].isdisjoint(parts[1])
-    assert parts[2].isdisjoint(parts[0] | parts[1])
-
-
-def test_accuracy_is_the_share_of_right_answers(uninterrupted) -> None:
+def test_accuracy_is_the_share_of_right_answers_on_the_test_set(
+    uninterrupted,
+) -> None:
     names = uninterrupted.names
-    x, y = (names[name][names["parts"][2].indices] for name in ("x", "y"))
+    test_set = names["parts"][2].indices
+    x, y = names["x"][test_set], names["y"][test_set]
     with torch.no_grad():
         right = (names["model"](x).argmax(dim=1) == y).float().mean()
     assert names["accuracy"] == pytest.approx(right.item())
 
 
-def test_autocast_computes_products_in_bfloat16(tmp_path) -> None:
-    keep_y_pred = {
-        "loss = loss_fn(model(x_batch), y_batch)": (
-            "y_pred = model(x_batch)\n"
-            "            loss = loss_fn(y_pred, y_batch)"
-        )
-    }
-    names = run_in(tmp_path, changes=BFLOAT16_ON | keep_y_pred).names
-    assert names["y_pred"].dtype == torch.bfloat16
-    assert names["loss"].dtype == torch.float32
-    assert {p.dtype for p in names["model"].parameters()} == {torch.float32}
+# The loaders.
+
+
+def examples(result: Run, loader: str) -> torch.Tensor:
+    """Return the inputs that a loader gives in one epoch."""
+    return torch.cat([x for x, _ in result.names[loader]])
+
+
+def test_loaders_give_4000_2000_and_2000_examples(uninterrupted) -> None:
+    loaders = ("train", "held_out", "test")
+    sizes = [len(examples(uninterrupted, loader)) for loader in loaders]
+    assert sizes == [4000, 2000, 2000]
+
+
+def test_no_example_comes_twice_in_an_epoch_or_in_two_loaders(
+    uninterrupted,
+) -> None:
+    loaders = ("train", "held_out", "test")
+    together = torch.cat([examples(uninterrupted, name) for name in loaders])
+    assert len(together.unique(dim=0)) == len(together)
+
+
+def test_each_epoch_has_an_order_of_its_own(uninterrupted) -> None:
+    first, second = (examples(uninterrupted, "train") for _ in range(2))
+    assert not torch.equal(first, second)
+
+
+# The modes.
+
+
+def test_model_trains_in_training_mode(uninterrupted) -> None:
+    modes = uninterrupted.names["training_modes"]
+    assert modes == [True] * STEPS
 
 
 def test_model_is_left_in_evaluation_mode(uninterrupted) -> None:
     assert not uninterrupted.names["model"].training
 
 
-def test_model_trains_in_training_mode(tmp_path) -> None:
-    seen = {
-        "        optimizer.step()\n": (
-            "        optimizer.step()\n        trained_in = model.training\n"
-        )
-    }
-    assert run_in(tmp_path, changes=seen).names["trained_in"]
+# bfloat16, and CUDA.
 
 
-def test_bfloat16_is_off_on_the_cpu(uninterrupted) -> None:
-    assert uninterrupted.names["use_bfloat16"] is False
+@pytest.fixture(scope="module")
+def names_with_bfloat16(tmp_path_factory) -> dict:
+    """What an epoch with bfloat16 leaves, on the CPU."""
+    changes = ONE_EPOCH | BFLOAT16_ON | KEEP_Y_PRED
+    return run_in(tmp_path_factory.mktemp("bfloat16"), changes=changes).names
 
 
-def test_trains_on_cuda(cuda: str, tmp_path) -> None:
-    names = run_in(tmp_path, device=cuda).names
-    assert names["use_bfloat16"] is torch.cuda.is_bf16_supported(False)
-    assert names["loss"].is_cuda
-    assert names["accuracy"] > 0.7
+def test_with_bfloat16_outputs_are_bfloat16(names_with_bfloat16) -> None:
+    assert names_with_bfloat16["y_pred"].dtype == torch.bfloat16
+
+
+def test_with_bfloat16_the_loss_is_float32(names_with_bfloat16) -> None:
+    assert names_with_bfloat16["loss"].dtype == torch.float32
+
+
+def test_with_bfloat16_parameters_are_float32(names_with_bfloat16) -> None:
+    parameters = names_with_bfloat16["model"].parameters()
+    assert {p.dtype for p in parameters} == {torch.float32}
+
+
+def test_bfloat16_is_off_on_the_cpu_even_if_a_gpu_has_it(
+    tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda _: True)
+    names = run_in(tmp_path, changes=ONE_EPOCH).names
+    assert names["use_bfloat16"] is False
+
+
+@pytest.fixture(scope="module")
+def names_on_cuda(cuda: str, tmp_path_factory) -> dict:
+    return run_in(tmp_path_factory.mktemp("cuda"), device=cuda).names
+
+
+def test_bfloat16_is_on_from_compute_capability_8_0(names_on_cuda) -> None:
+    has_bfloat16 = torch.cuda.get_device_capability() >= (8, 0)
+    assert names_on_cuda["use_bfloat16"] is has_bfloat16
+
+
+def test_loss_is_computed_on_cuda(names_on_cuda) -> None:
+    assert names_on_cuda["loss"].is_cuda
+
+
+def test_learns_on_cuda(names_on_cuda) -> None:
+    assert names_on_cuda["accuracy"] > 0.7
 
 
 # Stopping and going on.
