@@ -335,8 +335,11 @@ OWNERS = [
     "keras.layers",
     "keras.losses",
 ]
-ENVIRONMENT = {
+# Names that stand in no code: variables of the environment, errors of CUDA.
+OUTSIDE = {
+    "CUBLAS_STATUS_NOT_INITIALIZED",
     "CUDA_VISIBLE_DEVICES",
+    "CUDNN_STATUS_NOT_INITIALIZED",
     "LOCAL_RANK",
     "MASTER_ADDR",
     "MASTER_PORT",
@@ -375,8 +378,8 @@ def find(path: str):
 
 @functools.cache
 def library_names() -> set[str]:
-    """Return the names that Python, libraries and environment define."""
-    found = set(keyword.kwlist) | set(LIBRARIES) | ENVIRONMENT
+    """Return the names that are defined outside the pages."""
+    found = set(keyword.kwlist) | set(LIBRARIES) | OUTSIDE
     for owner in OWNERS:
         found |= set(dir(find(owner)))
     return found
