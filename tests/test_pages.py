@@ -182,18 +182,17 @@ def test_blocks_marked_pycon_have_a_prompt(page: str) -> None:
 
 
 def typed_lines(page: str, language: str) -> list[tuple[int, str]]:
-    """Return what a reader types, in blocks of a language: line and text.
-
-    What Python answers is as wide as it is; a directive is not shown.
-    """
+    """Return what a reader types, in blocks of a language: line and text."""
     lines = [
         (number, line)
         for first, block in blocks(page, language)
         for number, line in enumerate(block.splitlines(), start=first)
     ]
-    if language == "pycon":
-        return [each for each in lines if each[1][:4] in (">>> ", "... ")]
-    return [each for each in lines if not each[1].startswith(":")]
+    if language == "pycon":  # The rest is what Python answers.
+        prompts = (">>> ", "... ")
+        return [(n, line) for n, line in lines if line.startswith(prompts)]
+    # A line that starts with a colon is a directive, which no reader sees.
+    return [(n, line) for n, line in lines if not line.startswith(":")]
 
 
 # A difference has one column more, for its sign.

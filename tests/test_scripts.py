@@ -23,7 +23,7 @@ from harness import (
     to_array,
 )
 from make_outputs import COSTS, ROOT
-from pages import says
+from pages import MEND, line_of, read, says
 from scripts import (
     BY_PATH,
     NINE,
@@ -56,10 +56,6 @@ device = torch.device("cpu")
 if torch.accelerator.is_available():
     device = torch.accelerator.current_accelerator()
 """
-
-
-def source(script: str) -> str:
-    return (ROOT / script).read_text("utf-8")
 
 
 class Process(NamedTuple):
@@ -98,6 +94,12 @@ def named_tests() -> set[str]:
 # The table of scripts.
 
 
+def table_line(script: str) -> str:
+    """Return where tests/scripts.py lists a script, as file:line."""
+    table = read("tests/scripts.py")
+    return f"tests/scripts.py:{line_of(table, table.index(script))}"
+
+
 def test_table_lists_every_script() -> None:
     differ = sorted(set(BY_PATH) ^ set(make_outputs.SCRIPTS))
     assert not differ, (
@@ -109,16 +111,15 @@ def test_table_lists_every_script() -> None:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.path)
 def test_oracle_in_the_table_exists(script) -> None:
     assert script.oracle in {*ORACLES, *named_tests()}, (
-        f"tests/scripts.py names the oracle {script.oracle!r} of "
-        f"{script.path}: neither one of {ORACLES} nor a test; write it, or "
-        "correct the name"
+        f"{table_line(script.path)}: the oracle {script.oracle!r} is neither "
+        f"one of {ORACLES} nor a test; write it, or correct the name"
     )
 
 
 def imported_packages(script: str) -> list[str]:
     """Return what a script imports, beside Python's own modules."""
     imported = set()
-    for node in ast.walk(ast.parse(source(script))):
+    for node in ast.walk(ast.parse(read(script))):
         if isinstance(node, ast.Import):
             imported |= {name.name.partition(".")[0] for name in node.names}
         if isinstance(node, ast.ImportFrom):
@@ -130,43 +131,46 @@ def imported_packages(script: str) -> list[str]:
 def test_script_imports_what_the_table_says(script) -> None:
     imported = imported_packages(script.path)
     assert imported == sorted(script.needs.split()), (
-        f"{script.path} imports {imported}, and tests/scripts.py says "
-        f"{script.needs!r}; correct its line there"
+        f"{table_line(script.path)}: {script.path} needs {script.needs!r} "
+        f"here, and it imports {imported}; correct one of them"
     )
 
 
 # What the page says of the nine.
 
 
-def test_there_are_nine() -> None:
+def test_page_says_how_many_scripts_there_are() -> None:
     says("Learn PyTorch by reading one small program nine times")
-    assert len(NINE) == 9
+    assert len(NINE) == 9, f"there are {len(NINE)}; {MEND}"
 
 
 def test_numpy_and_torch_are_enough_for_eight_of_the_nine() -> None:
     says("`pip install numpy torch` is enough for eight of the nine")
     packages = [set(BY_PATH[script].needs.split()) for script in NINE]
     enough = [each for each in packages if each <= {"numpy", "torch"}]
-    assert len(enough) == 8
+    assert len(enough) == 8, f"for {len(enough)}; {MEND}"
 
 
 def test_page_states_the_step_count() -> None:
     (count,) = says("Then, {} times, *gradient descent* moves each weight")
-    assert count == STEP_COUNT
+    assert count == STEP_COUNT, f"it is {STEP_COUNT}; {MEND}"
 
 
 @pytest.mark.parametrize("script", NINE)
 def test_script_takes_the_steps_that_the_page_states(script: str) -> None:
     loop = f"\nfor t in range({STEP_COUNT}):\n"
-    assert source(script).count(loop) == 1, (
-        f"{script} needs this line once: {loop.strip()}"
+    assert read(script).count(loop) == 1, (
+        f"{script} needs this line once: {loop.strip()}\n"
+        f"write it, then run: python {script}"
     )
 
 
 @pytest.mark.parametrize("script", NINE)
 def test_script_has_the_examples_that_the_page_states(script: str) -> None:
     (examples,) = says("the net has memorised {} examples.")
-    assert len(shared_run(script).names["x"]) == examples
+    assert len(shared_run(script).names["x"]) == examples, (
+        f"{script} has another number of examples; {MEND}"
+    )
 
 
 # Their runs.
@@ -174,7 +178,7 @@ def test_script_has_the_examples_that_the_page_states(script: str) -> None:
 
 @pytest.mark.parametrize("script", [script.path for script in SCRIPTS])
 def test_docstring_gives_the_command(script: str) -> None:
-    docstring = ast.get_docstring(ast.parse(source(script)))
+    docstring = ast.get_docstring(ast.parse(read(script)))
     command = f"    python {script}"
     assert command in docstring.splitlines(), (
         f"{script}:1: the docstring has no line {command!r}; write it, "
@@ -230,7 +234,8 @@ def test_script_trains_with_other_seeds(script: str, seed: int) -> None:
 def test_same_seed_gives_the_same_first_loss(script: str) -> None:
     again = run(script, seed=0, steps=1)
     assert again.losses[0] == shared_run(script).losses[0], (
-        f"{script} draws other numbers each time; set its seed"
+        f"{script} draws other numbers each time; set its seed, then run: "
+        f"python {script}"
     )
 
 
@@ -239,7 +244,7 @@ def test_another_seed_gives_another_first_loss(script: str) -> None:
     other = run(script, seed=1, steps=1)
     assert other.losses[0] != shared_run(script).losses[0], (
         f"{script} draws the same numbers whatever its seed is; draw them "
-        "from the generator that is seeded"
+        f"from the generator that is seeded, then run: python {script}"
     )
 
 
@@ -276,8 +281,9 @@ def test_script_without_numpy_exits_with_0(without_numpy: Process) -> None:
 
 @pytest.mark.parametrize("script", NINE_WITH_TORCH)
 def test_script_chooses_its_device_in_these_words(script: str) -> None:
-    assert source(script).count(CHOICE) == 1, (
+    assert read(script).count(CHOICE) == 1, (
         f"{script} needs these lines once:\n{CHOICE}"
+        f"write them, then run: python {script}"
     )
 
 
@@ -298,7 +304,8 @@ def test_script_makes_every_tensor_on_its_device(script: str) -> None:
     devices = {k: v.device.type for k, v in tensors(result).items()}
     assert set(devices.values()) == {"meta"}, (
         f"{script} makes a Tensor elsewhere than on its device, which is "
-        f"meta here: {devices}; give it device=device, or use .to(device)"
+        f"meta here: {devices}; give it device=device, or use .to(device), "
+        f"then run: python {script}"
     )
 
 
@@ -320,7 +327,7 @@ def test_script_trains_on_cuda(script: str, cuda: str) -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is CUDA here")
 def test_option_device_cuda_says_that_there_is_no_cuda() -> None:
-    command = [sys.executable, "-m", "pytest", "--device", "cuda"]
+    command = [sys.executable, "-m", "pytest", "--co", "--device", "cuda"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True)
     assert result.returncode == pytest.ExitCode.USAGE_ERROR
     assert b"PyTorch finds no CUDA device here" in result.stderr
