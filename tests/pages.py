@@ -7,7 +7,6 @@ A figure in the prose stands once, on the page. Its test reads it from there:
 and so turns red when the page says another figure than the test measures.
 """
 
-import difflib
 import functools
 import re
 
@@ -15,8 +14,12 @@ import build_readme
 from build_readme import ROOT
 
 PAGES = build_readme.pages()
+# How the message of a test ends that found something wrong on a page.
+MEND = "correct the page, then run: make readme"
 FENCE = re.compile(r"^(```+)(\S*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
 NUMBER = r"(-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?)"
+# It ends before a space after . : ? or !, or with its paragraph.
+SENTENCE = re.compile(r"\S.*?(?:[.:?!](?=\s)|(?=\n\s*\n)|\Z)", flags=re.DOTALL)
 
 
 def read(name: str) -> str:
@@ -24,13 +27,26 @@ def read(name: str) -> str:
     return (ROOT / name).read_text("utf-8")
 
 
-def blocks(page: str, language: str) -> list[tuple[int, str]]:
-    """Return the fenced blocks of a language, each with its first line."""
+def line_of(text: str, position: int) -> int:
+    """Return the number of the line in which a position of a text lies."""
+    return text.count("\n", 0, position) + 1
+
+
+def fences(page: str) -> list[tuple[str, int, str]]:
+    """Return each fenced block: its language, its first line, its text."""
     text = read(page)
     return [
-        (text.count("\n", 0, match.start()) + 2, match[3])
+        (match[2], line_of(text, match.start(3)), match[3])
         for match in FENCE.finditer(text)
-        if match[2] == language
+    ]
+
+
+def blocks(page: str, language: str) -> list[tuple[int, str]]:
+    """Return the fenced blocks of a language, each with its first line."""
+    return [
+        (first, block)
+        for fence_language, first, block in fences(page)
+        if fence_language == language
     ]
 
 
@@ -38,14 +54,15 @@ def sections(page: str) -> dict[str, str]:
     """Return the text of each section, by the anchor that GitHub gives it."""
     found = {"": ""}
     anchor, fenced = "", False
-    for line in read(page).splitlines():
+    for number, line in enumerate(read(page).splitlines(), start=1):
         if line.startswith("```"):
             fenced = not fenced
         if re.match("#+ ", line) and not fenced:
             heading = re.sub(r"[^\w\- ]", "", line.lstrip("# ").lower())
             anchor = heading.replace(" ", "-")
             assert anchor not in found, (
-                f"{page} has the heading {line!r} twice; change one of them"
+                f"{page}:{number}: {line!r} is a heading of this page "
+                "already; change one of them, then run: make readme"
             )
             found[anchor] = ""
         found[anchor] += f"{line}\n"
@@ -80,12 +97,30 @@ def quoted(quotation: str) -> re.Pattern:
     return re.compile(r"\s+".join(words).replace(r"\{\}", NUMBER))
 
 
+def matches(quotation: str) -> list[tuple[str, re.Match]]:
+    """Return where the pages say a quotation: page:line, and the match."""
+    return [
+        (f"{page}:{line_of(prose(page), match.start())}", match)
+        for page in PAGES
+        for match in quoted(quotation).finditer(prose(page))
+    ]
+
+
 def nearest(quotation: str) -> str:
-    """Return the sentence of the pages that is most like a quotation."""
-    text = " ".join(" ".join(map(prose, PAGES)).split())
-    sentences = re.split(r"(?<=[.:?!]) ", text)
-    found = difflib.get_close_matches(quotation, sentences, n=1, cutoff=0)
-    return found[0]
+    """Return page:line and the sentence with most words of a quotation."""
+    places = {
+        " ".join(match[0].split()): (
+            f"{page}:{line_of(prose(page), match.start())}"
+        )
+        for page in PAGES
+        for match in SENTENCE.finditer(prose(page))
+    }
+    words = set(quotation.split())
+    # Of two that have as many, the shorter one.
+    found = max(
+        places, key=lambda text: (len(words & set(text.split())), -len(text))
+    )
+    return f"{places[found]}: {found}"
 
 
 def says(quotation: str) -> list[float]:
@@ -93,14 +128,11 @@ def says(quotation: str) -> list[float]:
 
     Fails if no page says so, and shows the nearest sentence of the pages.
     """
-    for page in PAGES:
-        match = quoted(quotation).search(prose(page))
-        if match:
-            return [
-                float(number.replace(",", "")) for number in match.groups()
-            ]
-    raise AssertionError(
-        f"no page says: {quotation}\nThe nearest that one says: "
+    found = matches(quotation)
+    assert found, (
+        f"no page says: {quotation}\nThe nearest sentence is\n"
         f"{nearest(quotation)}\nMeasure what the page says now, and quote "
-        "that in the test; or correct the page, and run: make readme"
+        f"that in the test; or {MEND}"
     )
+    _, match = found[0]
+    return [float(number.replace(",", "")) for number in match.groups()]

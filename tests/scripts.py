@@ -56,7 +56,7 @@ SCRIPTS = [
     Script(
         "further/training_loop.py",
         "torch",
-        "test_training_loop.py::test_follows_the_formulas_to_the_end",
+        "test_training_loop.py::test_last_parameters_follow_the_formulas",
         None,
     ),
     Script(

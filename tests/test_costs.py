@@ -185,8 +185,8 @@ def test_second_call_takes_less_than_the_first() -> None:
 
 def test_overhead_of_adam_is_a_smaller_part_of_a_wide_net(shown) -> None:
     wide, narrow = says(
-        "at width {}, its overhead is less than half as large a part of the "
-        "floor as at width {}"
+        "relative to the floor, its overhead at width {} is less than half "
+        "of what it is at width {}"
     )
     _, ratio_of_wide = shown[wide, "Adam"]
     _, ratio_of_narrow = shown[narrow, "Adam"]

@@ -1,5 +1,7 @@
 """The net in Keras: its backends, its layers, its loss, its fit."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -32,6 +34,26 @@ def test_fit_on_arrays_makes_the_same_steps(start, result) -> None:
     history = model.fit(x, y, batch_size=64, epochs=STEPS, verbose=0).history
     expected = list(result.losses.values())
     assert history["loss"] == pytest.approx(expected, rel=1e-3)
+
+
+def seconds_of_fit(start: Run, *data, **options) -> float:
+    """Return the time of 20 steps of fit, after a first call."""
+    model = start.names["model"]
+    model.fit(*data, verbose=0, **options)
+    begin = time.perf_counter()
+    model.fit(*data, verbose=0, **options)
+    return time.perf_counter() - begin
+
+
+def test_arrays_take_far_longer_than_a_generator(start) -> None:
+    says("On TensorFlow, that takes far longer than the step")
+    x, y = start.names["x"], start.names["y"]
+    batches = start.names["batches"]()
+    arrays = seconds_of_fit(start, x, y, batch_size=64, epochs=20)
+    generator = seconds_of_fit(
+        start, batches, steps_per_epoch=1, epochs=20, shuffle=False
+    )
+    assert arrays > 3 * generator
 
 
 def test_train_on_batch_returns_the_loss_before_its_step(start, result):
@@ -123,6 +145,19 @@ def test_dense_draws_from_a_wider_range(start, layer, inputs, outputs):
 @pytest.mark.parametrize("bias", [1, 3])
 def test_biases_of_dense_start_at_0(start, bias: int) -> None:
     assert not start.names["model"].get_weights()[bias].any()
+
+
+def test_biases_as_in_linear_hardly_change_the_first_loss(start) -> None:
+    says("(Its biases start at 0, which hardly changes the loss.)")
+    model, x, y = start.names["model"], start.names["x"], start.names["y"]
+    w1, b1, w2, b2 = model.get_weights()
+    with_zeros = model.evaluate(x, y, batch_size=64, verbose=0)
+    rng = np.random.default_rng(0)
+    b1 = rng.uniform(-(1000**-0.5), 1000**-0.5, b1.shape)
+    b2 = rng.uniform(-(100**-0.5), 100**-0.5, b2.shape)
+    model.set_weights([w1, b1, w2, b2])
+    with_drawn = model.evaluate(x, y, batch_size=64, verbose=0)
+    assert with_drawn == pytest.approx(with_zeros, rel=0.05)
 
 
 def test_first_loss_is_more_than_twice_that_of_nn(result) -> None:

@@ -1,6 +1,8 @@
 """watch names the fault of a loop, and says nothing about a right one."""
 
 import time
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -12,7 +14,7 @@ from faults.watch import watch
 from harness import captured, run
 from make_outputs import FAULTS as FAULTS_OF_THE_PAGE
 from make_outputs import ROOT, changed_script
-from pages import says
+from pages import says, sections
 from scripts import STEP_COUNT
 from watch_cases import (
     ALARMS,
@@ -27,22 +29,21 @@ from watch_cases import (
     train,
 )
 
-# Each kind of finding, and the entry of faults/README.md that it links to.
-ENTRIES = {
-    "No gradient": "no-gradient",
-    "Cleared too early": "cleared-too-early",
-    "Not seen by the model": "not-seen-by-the-model",
-    "Not in the optimizer": "not-in-the-optimizer",
-    "Nothing was stepped": "nothing-was-stepped",
-    "No parameter moved": "no-parameter-moved",
-    "Gradients add up": "gradients-add-up",
-    "Uphill": "uphill",
-    "Steps too large": "steps-too-large",
-    "Steps too small": "steps-too-small",
-    "Different shapes": "different-shapes",
-    "Dead ReLUs": "dead-relus",
-    "Same output": "same-output",
-    "Not a number": "not-a-number",
+KINDS = {
+    "No gradient",
+    "Cleared too early",
+    "Not seen by the model",
+    "Not in the optimizer",
+    "Nothing was stepped",
+    "No parameter moved",
+    "Gradients add up",
+    "Uphill",
+    "Steps too large",
+    "Steps too small",
+    "Different shapes",
+    "Dead ReLUs",
+    "Same output",
+    "Not a number",
 }
 # The faults of the page that have a model, what they hold, and their finding.
 PAGE = {
@@ -62,31 +63,85 @@ PAGE = {
 }
 # No hook sees these: arithmetic between Tensors, and a layer of no module.
 UNSEEN = {"target_broadcast", "layer_in_forward"}
-
-
-def kinds(findings: list[str]) -> set[str]:
-    """Return what the findings begin with."""
-    return {finding.partition(":")[0] for finding in findings}
-
-
-def under_watch(loop: str, optimizer: str, steps: str | None = None) -> dict:
-    """Return the change that puts a loop of a script under watch."""
-    indent = loop[: len(loop) - len(loop.lstrip())]
-    inner = loop.strip()
-    if steps:
-        inner = inner.replace(f"range({STEP_COUNT})", f"range({steps})")
-    # Two spaces more than the with: what the loop holds has four, as before.
-    new = (
-        f"{indent}from faults.watch import watch\n"
-        f"{indent}with watch(model, {optimizer}, loss_fn) as findings:\n"
-        f"{indent}  {inner}"
-    )
-    return {loop: new}
-
+# What the main page tries on purpose: an output of no fault.
+ON_PURPOSE = {"no_momentum"}
 
 # PyTorch warns too where MSELoss and its like get different shapes.
 pytestmark = pytest.mark.filterwarnings("ignore:Using a target size")
-LOOP = f"for t in range({STEP_COUNT}):"
+
+
+def kind(finding: str) -> str:
+    """Return what a finding begins with."""
+    return finding.partition(":")[0]
+
+
+@cache
+def findings_of(loop, seed: int = 0) -> list[str]:
+    """Return what watch finds in a loop of tests/watch_cases.py."""
+    torch.manual_seed(seed)
+    return loop(watch)
+
+
+def cases(loops: dict) -> pytest.MarkDecorator:
+    """Return the mark that tries each loop with three seeds."""
+    tried = [(loop, seed) for loop in loops for seed in range(3)]
+    ids = [f"{loop.__name__}-{seed}" for loop, seed in tried]
+    return pytest.mark.parametrize(("loop", "seed"), tried, ids=ids)
+
+
+# The loops of tests/watch_cases.py.
+
+
+@cases(RIGHT)
+def test_nothing_is_wrong_with_a_right_loop(loop, seed) -> None:
+    assert findings_of(loop, seed) == []
+
+
+@cases(FAULTS)
+def test_fault_in_another_net_is_named(loop, seed) -> None:
+    assert FAULTS[loop] in map(kind, findings_of(loop, seed))
+
+
+@cases(MISSED)
+def test_fault_that_the_page_says_is_missed_is_missed(loop, seed) -> None:
+    assert findings_of(loop, seed) == []
+
+
+@cases(ALARMS)
+def test_false_alarm_is_the_one_that_the_page_names(loop, seed) -> None:
+    assert [ALARMS[loop]] == [*map(kind, findings_of(loop, seed))]
+
+
+def test_each_kind_is_tried() -> None:
+    assert set(FAULTS.values()) == KINDS
+
+
+@pytest.mark.parametrize("loop", FAULTS, ids=lambda loop: loop.__name__)
+def test_finding_links_to_an_entry_of_the_page(loop) -> None:
+    for finding in findings_of(loop):
+        entry = kind(finding).lower().replace(" ", "-")
+        assert entry in sections("faults/README.md")
+        assert finding.endswith(f" (faults/README.md#{entry})")
+
+
+# The scripts, and the faults of the page.
+
+
+def under_watch(optimizer: str, steps: int, loop: str | None = None) -> dict:
+    """Return the change that puts the loop of a script under watch.
+
+    The with has two spaces less than what the loop holds, so that the rest of
+    the script can stay as it is.
+    """
+    loop = loop or f"for t in range({STEP_COUNT}):"
+    indent = loop[: len(loop) - len(loop.lstrip())]
+    fewer = loop.strip().replace(f"range({STEP_COUNT})", f"range({steps})")
+    watched = (
+        f"{indent}from faults.watch import watch\n"
+        f"{indent}with watch(model, {optimizer}, loss_fn) as findings:\n"
+        f"{indent}  {fewer}"
+    )
+    return {loop: watched}
 
 
 @pytest.mark.parametrize("steps", [20, STEP_COUNT])
@@ -100,23 +155,23 @@ LOOP = f"for t in range({STEP_COUNT}):"
     ],
 )
 def test_nothing_is_wrong_with_a_script(script, optimizer, steps) -> None:
-    result = run(script, changes=under_watch(LOOP, optimizer, steps))
+    result = run(script, changes=under_watch(optimizer, steps))
     assert result.names["findings"] == []
 
 
 def test_nothing_is_wrong_with_the_net_that_learns() -> None:
     loop = f"    for _ in range({STEP_COUNT} // len(loader)):"
-    changes = under_watch(loop, "optimizer")
+    changes = under_watch("optimizer", STEP_COUNT, loop)
     result = run("further/learning_net.py", changes=changes)
     assert result.names["findings"] == []
 
 
 @pytest.mark.parametrize("fault", PAGE)
 def test_fault_of_the_page_gets_its_finding_and_no_other(fault) -> None:
-    optimizer, kind = PAGE[fault]
-    changes = under_watch(LOOP, optimizer, 20)
+    optimizer, expected = PAGE[fault]
+    changes = under_watch(optimizer, 20)
     result = run(f"faults/{fault}.diff", changes=changes)
-    assert kinds(result.names["findings"]) == {kind}
+    assert [*map(kind, result.names["findings"])] == [expected]
 
 
 def test_every_silent_fault_with_a_model_is_named_or_missed() -> None:
@@ -125,48 +180,10 @@ def test_every_silent_fault_with_a_model_is_named_or_missed() -> None:
         raised = any("Error: " in line for line in captured(fault).stderr)
         if changed_script(fault).startswith("nn/") and not raised:
             silent.add(Path(fault).stem)
-    # What the main page tries on purpose, and an output of no fault.
-    assert silent - {"no_momentum"} == PAGE.keys() | UNSEEN
+    assert silent == PAGE.keys() | UNSEEN | ON_PURPOSE
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("loop", RIGHT, ids=lambda loop: loop.__name__)
-def test_nothing_is_wrong_with_a_right_loop(loop, seed) -> None:
-    torch.manual_seed(seed)
-    assert loop(watch) == []
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("loop", FAULTS, ids=lambda loop: loop.__name__)
-def test_fault_in_another_net_is_named(loop, seed) -> None:
-    torch.manual_seed(seed)
-    assert FAULTS[loop] in kinds(loop(watch))
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("loop", MISSED, ids=lambda loop: loop.__name__)
-def test_fault_that_the_page_says_is_missed_is_missed(loop, seed) -> None:
-    torch.manual_seed(seed)
-    assert loop(watch) == []
-
-
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("loop", ALARMS, ids=lambda loop: loop.__name__)
-def test_false_alarm_is_the_one_that_the_page_names(loop, seed) -> None:
-    torch.manual_seed(seed)
-    assert kinds(loop(watch)) == {ALARMS[loop]}
-
-
-def test_three_names_are_shown_and_that_there_are_more() -> None:
-    torch.manual_seed(0)
-    model, x, y = deep()
-    with watch(model, adam(model)) as findings:
-        for _ in range(20):
-            torch.square(model(x) - y).mean().backward()
-    assert findings == [
-        "Nothing was stepped: no step() for `0.bias`, `0.weight`, `2.bias`, "
-        "... (faults/README.md#nothing-was-stepped)"
-    ]
+# What a finding says.
 
 
 def test_finding_has_a_name_and_a_link() -> None:
@@ -181,14 +198,46 @@ def test_finding_has_a_name_and_a_link() -> None:
     )
 
 
-def test_each_kind_is_tried_and_links_to_its_entry() -> None:
-    tried = set(FAULTS.values()) | {kind for _, kind in PAGE.values()}
-    assert tried == set(ENTRIES)
-    for loop in FAULTS:
-        torch.manual_seed(0)
-        for finding in loop(watch):
-            entry = ENTRIES[finding.partition(":")[0]]
-            assert finding.endswith(f" (faults/README.md#{entry})")
+def test_three_names_are_shown_and_that_there_are_more() -> None:
+    torch.manual_seed(0)
+    model, x, y = deep()
+    with watch(model, adam(model)) as findings:
+        for _ in range(20):
+            torch.square(model(x) - y).mean().backward()
+    assert findings == [
+        "Nothing was stepped: no step() for `0.bias`, `0.weight`, `2.bias`, "
+        "... (faults/README.md#nothing-was-stepped)"
+    ]
+
+
+def test_tensor_that_the_model_does_not_see_is_named_by_its_place() -> None:
+    torch.manual_seed(0)
+    model, x, y = line()
+    model.scales = [torch.ones(1, requires_grad=True)]
+    model.register_forward_hook(lambda module, args, y: y * model.scales[0])
+    (finding,) = train(watch, model, sgd(model), nn.MSELoss(), x, y)
+    assert finding.startswith("Not seen by the model: `scales of model` ")
+
+
+def test_dead_relus_are_named_once_by_the_layer_that_they_come_to() -> None:
+    torch.manual_seed(0)
+    model, x, y = deep()
+    nn.init.constant_(model[2].bias, -50.0)
+    model = nn.Sequential(model[:4], model[4:])
+    findings = train(watch, model, adam(model), nn.MSELoss(), x, y)
+    dead = [finding for finding in findings if kind(finding) == "Dead ReLUs"]
+    assert ["`1.4`" in finding for finding in dead] == [True]
+
+
+def test_what_shows_in_a_few_steps_is_no_finding() -> None:
+    model, x, y = line()
+    optimizer, loss_fn = sgd(model, 0.1), nn.MSELoss()
+    with watch(model, optimizer, loss_fn) as findings:
+        for t in range(20):
+            optimizer.zero_grad()
+            loss_fn(model(x), y[:, 0] if t < 5 else y).backward()
+            optimizer.step()
+    assert findings == []
 
 
 def test_nan_is_found_in_the_first_module_and_step() -> None:
@@ -206,10 +255,19 @@ def test_nan_is_found_in_the_first_module_and_step() -> None:
     assert findings[0].startswith("Not a number: in step 4, first out of `2`")
 
 
+def test_nan_may_come_out_of_the_loss_first() -> None:
+    model, x, y = line()
+    findings = train(watch, model, sgd(model), nn.MSELoss(), x, y / 0)
+    assert "in step 0, first out of `loss_fn`" in findings[0]
+
+
 def test_one_line_says_that_nothing_is_wrong(capsys) -> None:
     model, x, y = line()
     train(watch, model, sgd(model, 0.1), nn.MSELoss(), x, y)
     assert capsys.readouterr().out == "watch: faults found: 0\n"
+
+
+# Errors, and what is no training.
 
 
 def test_error_goes_on_and_the_findings_are_printed(capsys) -> None:
@@ -221,7 +279,7 @@ def test_error_goes_on_and_the_findings_are_printed(capsys) -> None:
             optimizer.step()
             if t == 10:
                 raise KeyError
-    assert kinds(findings) == {"Gradients add up"}
+    assert [*map(kind, findings)] == ["Gradients add up"]
     assert findings[0] in capsys.readouterr().out
 
 
@@ -233,11 +291,61 @@ def test_error_in_the_first_step_is_not_taken_for_a_fault() -> None:
     assert findings == []
 
 
-def test_validation_alone_has_no_fault() -> None:
+@pytest.mark.parametrize("has_optimizer", [True, False])
+def test_validation_alone_has_no_fault(has_optimizer) -> None:
     model, x, y = line()
-    with watch(model, sgd(model), nn.MSELoss()) as findings, torch.no_grad():
-        nn.MSELoss()(model(x), y)
+    optimizer = sgd(model) if has_optimizer else None
+    with watch(model, optimizer, nn.MSELoss()) as findings, torch.no_grad():
+        for _ in range(20):
+            nn.MSELoss()(model(x), y)
     assert findings == []
+
+
+def test_nan_is_named_where_nothing_is_to_learn() -> None:
+    model, x, _ = line()
+    model.requires_grad_(False)
+    x.requires_grad_()
+    with watch(model) as findings:
+        model(x / 0)
+    assert [*map(kind, findings)] == ["Not a number"]
+
+
+# What watch costs, and what it leaves alone.
+
+
+def losses_of(net, loss_fn, watched: bool, steps: int = 20) -> list[float]:
+    """Return the losses of a net's first steps."""
+    torch.manual_seed(0)
+    model, optimizer, x, y = net()
+    losses = []
+    look = watch(model, optimizer, loss_fn) if watched else nullcontext()
+    with look:
+        for _ in range(steps):
+            loss = loss_fn(model(x), y)
+            losses.append(loss.item())
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return losses
+
+
+def with_dropout(net):
+    """Return what makes a net with dropout before it, and its optimizer."""
+
+    def make():
+        model, x, y = net()
+        model = nn.Sequential(nn.Dropout(0.1), model)
+        return model, adam(model), x, y
+
+    return make
+
+
+@pytest.mark.parametrize("loss_fn", [nn.MSELoss(), nn.L1Loss()])
+@pytest.mark.parametrize("net", [line, deep, sequences])
+def test_watched_loop_computes_the_same(net, loss_fn) -> None:
+    net = with_dropout(net)
+    watched = losses_of(net, loss_fn, watched=True)
+    assert watched == losses_of(net, loss_fn, watched=False)
 
 
 def test_afterwards_nothing_is_watched() -> None:
@@ -249,36 +357,8 @@ def test_afterwards_nothing_is_watched() -> None:
         optimizer.step()
     assert not nn.modules.module._global_forward_hooks
     assert not model.weight._backward_hooks
-    assert not optimizer._optimizer_step_pre_hooks
+    assert not optimizer._optimizer_step_post_hooks
     assert findings == []
-
-
-@pytest.mark.parametrize("loss", ["MSELoss", "L1Loss"])
-@pytest.mark.parametrize("net", [line, deep, sequences])
-def test_watched_loop_computes_the_same(net, loss) -> None:
-    losses = []
-    for watched in (False, True):
-        torch.manual_seed(0)
-        model, x, y = net()
-        model = nn.Sequential(nn.Dropout(0.1), model)
-        loss_fn = getattr(nn, loss)()
-
-        def note(module, ins, output, of=watched):
-            losses.append((of, output.item()))
-
-        loss_fn.register_forward_hook(note)
-        optimizer = adam(model)
-        if watched:
-            train(watch, model, optimizer, loss_fn, x, y)
-        else:
-            for _ in range(20):
-                value = loss_fn(model(x), y)
-                optimizer.zero_grad()
-                value.backward()
-                optimizer.step()
-    seen = [value for of, value in losses if of]
-    assert len(seen) == 20
-    assert seen == [value for of, value in losses if not of]
 
 
 def tutorial_net() -> tuple:
@@ -295,19 +375,9 @@ def small_net() -> tuple:
 
 
 def seconds(net, watched: bool) -> float:
-    """Return how long some steps of a net take."""
-    torch.manual_seed(0)
-    model, optimizer, x, y = net()
-    loss_fn = nn.MSELoss()
+    """Return how long 50 steps of a net take."""
     start = time.perf_counter()
-    if watched:
-        train(watch, model, optimizer, loss_fn, x, y, 100)
-    else:
-        for _ in range(100):
-            loss = loss_fn(model(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+    losses_of(net, nn.MSELoss(), watched, 50)
     return time.perf_counter() - start
 
 
@@ -322,10 +392,5 @@ def test_watch_is_a_short_file_that_needs_pytorch_alone() -> None:
     lines = (ROOT / "faults/watch.py").read_text("utf-8").splitlines()
     assert len(lines) <= 150
     imports = [text for text in lines if text.startswith(("import", "from"))]
-    assert {text.split()[1].partition(".")[0] for text in imports} == {
-        "re",
-        "collections",
-        "contextlib",
-        "statistics",
-        "torch",
-    }
+    modules = {text.split()[1] for text in imports}
+    assert modules == {"collections", "contextlib", "torch"}

@@ -280,8 +280,9 @@ def validation_in_between(watch):
 
 
 @right
-def by_hand(watch):
-    model, x, y = line()
+def by_hand(watch, model=None):
+    right_model, x, y = line()
+    model = model or right_model
     with watch(model) as findings:
         for _ in range(20):
             model.zero_grad()
@@ -429,6 +430,224 @@ def one_target_for_all(watch):
     return train(watch, model, sgd(model), nn.MSELoss(), x, torch.ones(1))
 
 
+@right
+def critic_and_generator(watch):
+    G = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, 2))
+    C = nn.Sequential(nn.Linear(2, 16), nn.LeakyReLU(0.2), nn.Linear(16, 1))
+    optimizers = [adam(G, 1e-3), adam(C, 1e-3)]
+    with watch(nn.ModuleList([G, C]), optimizers) as findings:
+        for _ in range(20):
+            real, fake = torch.randn(32, 2) + 2, G(torch.randn(32, 4))
+            optimizers[1].zero_grad()
+            # The last bias adds the same to both, so its gradient is 0 here.
+            (C(fake.detach()).mean() - C(real).mean()).backward()
+            optimizers[1].step()
+            optimizers[0].zero_grad()
+            (-C(fake).mean()).backward()
+            optimizers[0].step()
+    return findings
+
+
+@right
+def two_passes_a_step(watch):
+    model, x, y = deep()
+    optimizer = sgd(model, momentum=0.9)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            F.mse_loss(model(x), y).backward()
+            weights = copy.deepcopy(model.state_dict())
+            with torch.no_grad():
+                for param in model.parameters():
+                    param += 0.01 * param.grad
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            model.load_state_dict(weights)
+            optimizer.step()
+            optimizer.zero_grad()
+    return findings
+
+
+@right
+def steps_inside_a_step(watch):
+    model, x, y = deep()
+    optimizer = adam(model)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            params = dict(model.named_parameters())
+            loss = F.mse_loss(torch.func.functional_call(model, params, x), y)
+            grads = torch.autograd.grad(
+                loss, params.values(), create_graph=True
+            )
+            inner = {
+                name: param - 0.01 * grad
+                for (name, param), grad in zip(
+                    params.items(), grads, strict=True
+                )
+            }
+            optimizer.zero_grad()
+            y_pred = torch.func.functional_call(model, inner, x)
+            F.mse_loss(y_pred, y).backward()
+            optimizer.step()
+    return findings
+
+
+@right
+def averaged_copy_in_the_model(watch):
+    online, x, _ = deep()
+    average = copy.deepcopy(online)
+    model = nn.ModuleList([online, average])
+    optimizer = adam(online, 1e-3)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            with torch.no_grad():
+                y = average(x)
+            optimizer.zero_grad()
+            noisy = x + 0.1 * torch.randn_like(x)
+            F.mse_loss(online(noisy), y).backward()
+            optimizer.step()
+            with torch.no_grad():
+                for name, param in average.named_parameters():
+                    param.lerp_(online.get_parameter(name), 0.01)
+    return findings
+
+
+@right
+def one_expert_a_step(watch):
+    _, x, y = deep()
+    experts = nn.ModuleList(nn.Linear(8, 2) for _ in range(6))
+    optimizer = adam(experts)
+    with watch(experts, optimizer) as findings:
+        for _ in range(40):
+            expert = experts[int(torch.randint(6, ()))]
+            optimizer.zero_grad()
+            F.mse_loss(expert(x), y).backward()
+            optimizer.step()
+    return findings
+
+
+class Words(nn.Module):
+    """Predicts the next word, with one weight at both ends."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(500, 24, padding_idx=0)
+        self.recurrent = nn.GRU(24, 24, 2, batch_first=True, dropout=0.1)
+        self.last = nn.Linear(24, 500, bias=False)
+        self.last.weight = self.embedding.weight
+
+    def forward(self, x, state):
+        h, state = self.recurrent(self.embedding(x), state)
+        return self.last(h).flatten(0, 1), state.detach()
+
+
+@right
+def tied_weights_and_a_kept_state(watch):
+    model, state = Words(), None
+    optimizer, loss_fn = sgd(model, 0.5), nn.CrossEntropyLoss(ignore_index=0)
+    with watch(model, optimizer, loss_fn) as findings:
+        for _ in range(20):
+            words = torch.randint(500, (4, 9))
+            y_pred, state = model(words[:, :-1], state)
+            optimizer.zero_grad()
+            loss_fn(y_pred, words[:, 1:].flatten()).backward()
+            nn.utils.clip_grad_norm_(model.parameters(), 0.25)
+            optimizer.step()
+    return findings
+
+
+@right
+def embedding_that_begins_at_0(watch):
+    words, contexts = nn.Embedding(20000, 16), nn.Embedding(20000, 16)
+    nn.init.zeros_(contexts.weight)
+    model = nn.ModuleList([words, contexts])
+    optimizer = sgd(model, 0.5)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            x, near, far = torch.randint(20000, (3, 64))
+            score_near = (words(x) * contexts(near)).sum(-1)
+            score_far = (words(x) * contexts(far)).sum(-1)
+            optimizer.zero_grad()
+            (F.softplus(-score_near) + F.softplus(score_far)).mean().backward()
+            optimizer.step()
+    return findings
+
+
+@right
+def frozen_features_in_eval_mode(watch):
+    features = nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten()
+    )
+    model = nn.Sequential(features, nn.Linear(600, 4))
+    features.requires_grad_(False).eval()
+    _, x, y = images()
+    optimizer = sgd(model[1], momentum=0.9)
+    return train(watch, model, optimizer, nn.CrossEntropyLoss(), x, y)
+
+
+@right
+def reward_maximised(watch):
+    model, x, y = line()
+    optimizer = sgd(model, maximize=True)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            optimizer.zero_grad()
+            (-F.mse_loss(model(x), y)).backward()
+            optimizer.step()
+    return findings
+
+
+@right
+def few_rows_of_a_large_embedding(watch):
+    model = nn.EmbeddingBag(100000, 2, sparse=True, mode="sum")
+    optimizer = torch.optim.SparseAdam(model.parameters(), lr=1e-3)
+    x, y = torch.randint(100000, (8, 3)), torch.randn(8, 2)
+    return train(watch, model, optimizer, nn.MSELoss(), x, y)
+
+
+@right
+def inputs_that_are_nearly_all_0(watch):
+    x, y = (
+        F.one_hot(torch.randint(100, (40,)), 100).float(),
+        torch.randn(40, 1),
+    )
+    model = nn.Sequential(nn.Linear(100, 8), nn.ReLU(), nn.Linear(8, 1))
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@right
+def one_step_by_hand_at_the_end(watch):
+    model, x, y = line()
+    with watch(model) as findings:
+        for _ in range(8):
+            (F.mse_loss(model(x), y) / 8).backward()
+        with torch.no_grad():
+            for param in model.parameters():
+                param -= 0.1 * param.grad
+    return findings
+
+
+@right
+def output_kept_by_the_model(watch):
+    model, x, _ = line()
+    model.kept = model(x)
+    return by_hand(watch, model)
+
+
+@right
+def last_layer_stepped_by_hand(watch):
+    model, x, y = deep()
+    optimizer = adam(model[:-1])
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            model.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+            with torch.no_grad():
+                for param in model[-1].parameters():
+                    param -= 0.01 * param.grad
+    return findings
+
+
 # Wrong.
 
 
@@ -544,6 +763,19 @@ def never_cleared_by_hand(watch):
     return findings
 
 
+@fault("Gradients add up")
+def cleared_once_an_epoch(watch):
+    model, x, y = deep()
+    optimizer = adam(model)
+    with watch(model, optimizer) as findings:
+        for _ in range(3):
+            optimizer.zero_grad()
+            for _ in range(8):
+                F.mse_loss(model(x), y).backward()
+                optimizer.step()
+    return findings
+
+
 @fault("Cleared too early")
 def cleared_before_the_step(watch):
     model, x, y = images()
@@ -553,6 +785,19 @@ def cleared_before_the_step(watch):
             F.cross_entropy(model(x), y).backward()
             optimizer.zero_grad(set_to_none=False)
             optimizer.step()
+    return findings
+
+
+@fault("Cleared too early")
+def cleared_before_a_step_every_4_batches(watch):
+    model, x, y = deep()
+    optimizer = adam(model)
+    with watch(model, optimizer) as findings:
+        for t in range(20):
+            (F.mse_loss(model(x), y) / 4).backward()
+            if t % 4 == 3:
+                optimizer.zero_grad()
+                optimizer.step()
     return findings
 
 
@@ -637,6 +882,19 @@ def gradient_added(watch):
     return findings
 
 
+@fault("Uphill")
+def gradient_added_and_zeroed(watch):
+    model, x, y = line()
+    with watch(model) as findings:
+        for _ in range(20):
+            F.mse_loss(model(x), y).backward()
+            with torch.no_grad():
+                for param in model.parameters():
+                    param += 0.01 * param.grad
+                    param.grad.zero_()
+    return findings
+
+
 @fault("Not a number")
 def root_of_0(watch):
     model, x, y = deep()
@@ -686,6 +944,13 @@ def relu_on_the_output(watch):
     return train(watch, model, sgd(model), nn.MSELoss(), x, y)
 
 
+@fault("Same output")
+def softmax_of_one_output(watch):
+    model, x, y = deep(D_out=1)
+    model.append(nn.Softmax(1))
+    return train(watch, model, adam(model), nn.BCELoss(), x, (y > 0).float())
+
+
 # Wrong, and not found.
 
 
@@ -733,6 +998,41 @@ def forward_once_with_one_linear(watch):
             optimizer.zero_grad()
             loss.backward(retain_graph=True)
             optimizer.step()
+    return findings
+
+
+@missed
+def softmax_over_the_batch(watch):
+    model, x, y = images()
+    model.append(nn.LogSoftmax(0))
+    return train(watch, model, adam(model), nn.NLLLoss(), x, y)
+
+
+@missed
+def frozen_by_mistake(watch):
+    model, x, y = deep()
+    model[0].requires_grad_(False)
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@missed
+def inputs_shuffled_without_their_targets(watch):
+    model, x, y = line()
+    shuffled = x[torch.randperm(40)]
+    return train(watch, model, sgd(model), nn.MSELoss(), shuffled, y)
+
+
+@missed
+def rate_lowered_after_every_batch(watch):
+    model, x, y = deep()
+    optimizer = adam(model)
+    scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.1)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            optimizer.zero_grad()
+            F.mse_loss(model(x), y).backward()
+            optimizer.step()
+            scheduler.step()
     return findings
 
 
