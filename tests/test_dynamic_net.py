@@ -6,14 +6,13 @@ import pytest
 import torch
 
 from harness import Run, geometric_mean, graph_functions, run, shared_run
-from pages import prose, quoted, says
+from pages import matches, says
 from scripts import STEPS
 
 SCRIPT = "nn/dynamic_net.py"
 FAULT = "faults/no_momentum.diff"
 DRAW = "random.randint(1, 4)"
 DEPTHS = [1, 2, 3, 4]
-PAGE = "README_raw.md"
 
 
 @pytest.fixture(scope="module")
@@ -22,10 +21,9 @@ def result() -> Run:
 
 
 def mend(quotation: str) -> str:
-    """Return where the page says so, and what to do there."""
-    start = quoted(quotation).search(prose(PAGE)).start()
-    line = prose(PAGE).count("\n", 0, start) + 1
-    return f"correct {PAGE}:{line}, then run: make readme"
+    """Return where a page says so, and what to do there."""
+    place, _ = matches(quotation)[0]
+    return f"correct {place}, then run: make readme"
 
 
 # Control flow.

@@ -24,7 +24,7 @@ from harness import (
     shared_run,
 )
 from make_outputs import FAULTS, changed_script
-from pages import PAGES, prose, read, says, sections
+from pages import PAGES, line_of, prose, read, says, sections
 from scripts import LAST, STEP_COUNT
 
 PAGE = "faults/README_raw.md"
@@ -49,14 +49,9 @@ def entry_of(diff: str) -> str:
 WITH_ENTRY = [fault for fault in FAULTS if entry_of(fault)]
 
 
-def line_of(match: re.Match) -> int:
-    """Return the line where a match begins."""
-    return match.string.count("\n", 0, match.start()) + 1
-
-
 def mend(entry: str) -> str:
     """Return where an entry stands, and what to do there."""
-    line = read(PAGE).partition(entry)[0].count("\n") + 1
+    line = line_of(read(PAGE), read(PAGE).index(entry))
     return f"correct the entry at {PAGE}:{line}, then run: make readme"
 
 
@@ -179,13 +174,14 @@ def test_cuda_fault_raises_what_the_page_shows(fault: str, cuda: str) -> None:
 # The losses that a page states, each with a link to the output that has them.
 
 WORDING = "[The loss](../outputs/faults/NAME.txt) goes from 1.0 to 2.0"
-STATED = re.compile(r"The\s+loss\s+(?:goes\s+from|stays\s+at)\s")
+# A heading may name what the reader sees: "### The loss stays at 0.693".
+STATED = re.compile(r"(?<!# )The\s+loss\s+(?:goes\s+from|stays\s+at)\s+[-\d]")
 LINKED = re.compile(
     r"\[The\s+loss\]\((?:\.\./)?outputs/(faults/\S+)\.txt\)\s+"
     r"(?:goes\s+from\s+(\S+)\s+to|stays\s+at)\s+(\S+)"
 )
 LOSSES = [
-    (f"{page}:{line_of(match)}", *match.groups())
+    (page, line_of(read(page), match.start()), *match.groups())
     for page in PAGES
     for match in LINKED.finditer(read(page))
 ]
@@ -196,9 +192,9 @@ def number(word: str) -> float:
     return float(word.strip("`.,").replace(",", ""))
 
 
-@pytest.mark.parametrize(("place", "fault", "first", "last"), LOSSES)
+@pytest.mark.parametrize(("page", "line", "fault", "first", "last"), LOSSES)
 def test_stated_losses_are_those_of_the_output(
-    place: str, fault: str, first: str | None, last: str
+    page: str, line: int, fault: str, first: str | None, last: str
 ) -> None:
     losses = list(captured(f"{fault}.diff").losses.values())
     # "stays at" has one figure, which is both the first and the last.
@@ -206,14 +202,17 @@ def test_stated_losses_are_those_of_the_output(
     shown = [*losses[:1], *losses[-1:]]
     assert shown == pytest.approx(stated, rel=0.05, nan_ok=True), (
         f"outputs/{fault}.txt has the losses {shown}, and the page says "
-        f"{stated}; correct {place}, then run: make readme"
+        f"{stated}; correct {page}:{line}, then run: make readme"
     )
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_stated_losses_link_to_their_output(page: str) -> None:
-    stated = Counter(map(line_of, STATED.finditer(prose(page))))
-    linked = Counter(map(line_of, LINKED.finditer(read(page))))
+    stated = Counter(
+        line_of(prose(page), match.start())
+        for match in STATED.finditer(prose(page))
+    )
+    linked = Counter(line for source, line, *_ in LOSSES if source == page)
     unlinked = [f"{page}:{line}" for line in stated - linked]
     assert not unlinked, (
         f"no test reads the losses of these lines; write {WORDING} at "
@@ -304,7 +303,7 @@ ANSWERS = sections("faults/README.md")
 # page, and those that say in other words what you see.
 ROW = re.compile(r"^\| \[`([^`]+)`\]\(#(\S+)\) \|", re.MULTILINE)
 ROWS = [
-    (*match.groups(), f"{PAGE}:{line_of(match)}")
+    (*match.groups(), f"{PAGE}:{line_of(read(PAGE), match.start())}")
     for match in ROW.finditer(read(PAGE))
 ]
 
