@@ -8,8 +8,10 @@ import functools
 import re
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness import (
@@ -19,9 +21,10 @@ from harness import (
     check_same,
     check_trains,
     run,
+    shared_run,
 )
 from make_outputs import FAULTS, changed_script
-from pages import read, says, sections
+from pages import PAGES, line_of, prose, read, says, sections
 from scripts import LAST, STEP_COUNT
 
 PAGE = "faults/README_raw.md"
@@ -42,14 +45,22 @@ def entry_of(diff: str) -> str:
     return ""
 
 
+# Other pages show faults, too, as a "Try it": those have no entry.
+WITH_ENTRY = [fault for fault in FAULTS if entry_of(fault)]
+
+
+def mend(entry: str) -> str:
+    """Return where an entry stands, and what to do there."""
+    line = line_of(read(PAGE), read(PAGE).index(entry))
+    return f"correct the entry at {PAGE}:{line}, then run: make readme"
+
+
+# The diffs.
+
+
 def fault_of(fix: str) -> str:
     """Return the fault that a fix starts from: its name to the first dot."""
     return fix.partition(".")[0] + ".diff"
-
-
-def git_apply(diff: str, folder: Path, *options: str) -> None:
-    command = ["git", "apply", *options, str(ROOT / diff)]
-    subprocess.run(command, cwd=folder, check=True)
 
 
 def copy_script(diff: str, folder: Path) -> Path:
@@ -60,12 +71,29 @@ def copy_script(diff: str, folder: Path) -> Path:
     return copy
 
 
-# The diffs.
+def make_again(diff: str) -> str:
+    """Return how a diff is made, a fix from the script with its fault."""
+    script, start = changed_script(diff), ""
+    if diff in FIXES:
+        start = f"run: git apply {fault_of(diff)} && git add {script}; then "
+    command = f"git diff -U1 {script} | tail -n +3 > {diff}"
+    return f"{start}change {script} and run: {command}"
+
+
+def git_apply(diff: str, folder: Path, *options: str) -> None:
+    """Apply a diff to the copy of its script in a folder."""
+    command = ["git", "apply", *options, str(ROOT / diff)]
+    result = subprocess.run(
+        command, cwd=folder, capture_output=True, encoding="utf-8"
+    )
+    assert result.returncode == 0, (
+        f"{diff} does not fit:\n{result.stderr}{make_again(diff)}"
+    )
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_fault_gives_what_its_capture_shows(fault: str) -> None:
-    check_same(fault, run_on(fault, entry_of(fault)), captured(fault))
+def test_fault_prints_what_its_capture_shows(fault: str) -> None:
+    check_same(fault, shared_run(fault), captured(fault))
 
 
 @pytest.mark.parametrize("fix", FIXES)
@@ -74,9 +102,13 @@ def test_fix_trains(fix: str, tmp_path: Path) -> None:
     right = copy.read_text("utf-8")
     git_apply(fault_of(fix), tmp_path)
     git_apply(fix, tmp_path)
+    fixed = copy.read_text("utf-8")
     script = changed_script(fix)
-    result = run(script, changes={right: copy.read_text("utf-8")})
-    assert not result.stderr
+    # The change is the whole source.
+    result = run(script, changes={right: fixed})
+    assert not result.stderr, (
+        f"with {fix}, {script} ends in {result.stderr}; {make_again(fix)}"
+    )
     check_trains(script, result)
 
 
@@ -87,31 +119,72 @@ def test_git_takes_a_diff_out_again(diff: str, tmp_path: Path) -> None:
         git_apply(fault_of(diff), tmp_path)
     before = copy.read_text("utf-8")
     git_apply(diff, tmp_path)
-    assert copy.read_text("utf-8") != before
+    assert copy.read_text("utf-8") != before, make_again(diff)
     git_apply(diff, tmp_path, "-R")
-    assert copy.read_text("utf-8") == before
+    assert copy.read_text("utf-8") == before, make_again(diff)
 
 
 @pytest.mark.parametrize("diff", FIXES + ON_CUDA)
 def test_page_shows_the_diff(diff: str) -> None:
-    assert entry_of(diff), f"{PAGE} does not show {diff}; write it"
+    assert entry_of(diff), (
+        f"{PAGE} does not show {diff}; give it a diff block with "
+        f":INCLUDE {diff} there, then run: make readme"
+    )
+
+
+# The faults that show on CUDA alone.
+
+
+def message_of(fault: str) -> str:
+    """Return what the page says that a fault raises: the next block."""
+    entry = entry_of(fault)
+    below = entry.partition(f":INCLUDE {fault}\n```\n")[2]
+    language, _, block = below.partition("\n```")[2].partition("\n")
+    assert language == "text", (
+        f"the block below {fault} is no text that says what it raises; "
+        f"{mend(entry)}"
+    )
+    return block.partition("\n```")[0]
 
 
 @pytest.mark.parametrize("fault", ON_CUDA)
-def test_fault_raises_on_cuda_alone(fault: str, device: str) -> None:
-    stderr = run(fault, device=device).stderr
-    message = re.search(r"```text\n(.*)\n```", entry_of(fault))[1]
-    assert len(stderr) == (device == "cuda")
-    assert all(line.startswith(message) for line in stderr)
+def test_cuda_fault_trains_on_the_cpu(fault: str) -> None:
+    result = run(fault)
+    assert not result.stderr, (
+        f"on the CPU, {fault} ends in {result.stderr}; {make_again(fault)}"
+    )
+    check_trains(changed_script(fault), result)
 
 
-# What the page says of them.
+@pytest.mark.parametrize("fault", ON_CUDA)
+def test_page_shows_what_a_cuda_fault_raises(fault: str) -> None:
+    assert "Error: " in message_of(fault), (
+        f"the text block below {fault} shows no error; {mend(entry_of(fault))}"
+    )
 
 
-LOSS = re.compile(
-    r"\[The\s+loss\]\(\.\./outputs/(\S+)\.txt\)\s+"
+@pytest.mark.parametrize("fault", ON_CUDA)
+def test_cuda_fault_raises_what_the_page_shows(fault: str, cuda: str) -> None:
+    raised = run(fault, device=cuda).stderr
+    page = f"{fault} raises {raised}; {mend(entry_of(fault))}"
+    assert len(raised) == 1, page
+    assert raised[0].startswith(message_of(fault)), page
+
+
+# The losses that a page states, each with a link to the output that has them.
+
+WORDING = "[The loss](../outputs/faults/NAME.txt) goes from 1.0 to 2.0"
+# A heading may name what the reader sees: "### The loss stays at 0.693".
+STATED = re.compile(r"(?<!# )The\s+loss\s+(?:goes\s+from|stays\s+at)\s+[-\d]")
+LINKED = re.compile(
+    r"\[The\s+loss\]\((?:\.\./)?outputs/(faults/\S+)\.txt\)\s+"
     r"(?:goes\s+from\s+(\S+)\s+to|stays\s+at)\s+(\S+)"
 )
+LOSSES = [
+    (page, line_of(read(page), match.start()), *match.groups())
+    for page in PAGES
+    for match in LINKED.finditer(read(page))
+]
 
 
 def number(word: str) -> float:
@@ -119,19 +192,36 @@ def number(word: str) -> float:
     return float(word.strip("`.,").replace(",", ""))
 
 
-@pytest.mark.parametrize(("name", "first", "last"), LOSS.findall(read(PAGE)))
-def test_losses_are_those_that_the_page_states(
-    name: str, first: str, last: str
+@pytest.mark.parametrize(("page", "line", "fault", "first", "last"), LOSSES)
+def test_stated_losses_are_those_of_the_output(
+    page: str, line: int, fault: str, first: str | None, last: str
 ) -> None:
-    losses = list(captured(f"{name}.diff").losses.values())
+    losses = list(captured(f"{fault}.diff").losses.values())
+    # "stays at" has one figure, which is both the first and the last.
     stated = [number(first or last), number(last)]
-    assert [losses[0], losses[-1]] == pytest.approx(
-        stated, rel=0.05, nan_ok=True
+    shown = [*losses[:1], *losses[-1:]]
+    assert shown == pytest.approx(stated, rel=0.05, nan_ok=True), (
+        f"outputs/{fault}.txt has the losses {shown}, and the page says "
+        f"{stated}; correct {page}:{line}, then run: make readme"
     )
 
 
-def test_a_loss_is_stated_in_these_words() -> None:
-    # test_pages.py reads here that the test above reads these figures.
+@pytest.mark.parametrize("page", PAGES)
+def test_stated_losses_link_to_their_output(page: str) -> None:
+    stated = Counter(
+        line_of(prose(page), match.start())
+        for match in STATED.finditer(prose(page))
+    )
+    linked = Counter(line for source, line, *_ in LOSSES if source == page)
+    unlinked = [f"{page}:{line}" for line in stated - linked]
+    assert not unlinked, (
+        f"no test reads the losses of these lines; write {WORDING} at "
+        f"{', '.join(unlinked)}, then run: make readme"
+    )
+
+
+def test_stated_losses_have_one_of_these_wordings() -> None:
+    # So that test_pages.py knows that the tests above read the figures.
     says("The loss stays at {}")
     says("The loss goes from {} to {}")
     says("The loss goes from {} to `nan`")
@@ -140,119 +230,182 @@ def test_a_loss_is_stated_in_these_words() -> None:
 # The checks: Python on the page that tells a fault from the script.
 
 
-def checks(text: str) -> tuple[str, list[str]]:
-    """Return what an entry puts before the loop, and each of its checks."""
-    found = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)
-    before = [block for block in found if "assert" not in block]
-    return "".join(before), [block for block in found if "assert" in block]
+def python_blocks(entry: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", entry, re.M | re.S)
+
+
+def checks_of(entry: str) -> list[str]:
+    return [block for block in python_blocks(entry) if "assert" in block]
+
+
+def setup_of(entry: str) -> str:
+    """Return what the checks of an entry need before the loop."""
+    blocks = python_blocks(entry)
+    return "".join(block for block in blocks if "assert" not in block)
 
 
 @functools.cache
-def run_on(name: str, text: str) -> Run:
-    """Run a script or a fault, with what an entry puts before its loop."""
-    before = checks(text)[0]
+def run_with_setup(name: str, setup: str) -> Run:
+    """Run a script or a fault, with a setup before its loop, if any."""
+    if not setup:
+        return shared_run(name)
     loop = f"for t in range({STEP_COUNT}):\n"
-    return run(name, changes={loop: before + loop} if before else None)
+    return run(name, changes={loop: setup + loop})
 
 
-def failed_checks(name: str, text: str) -> list[str]:
+def failed_checks(name: str, entry: str) -> list[str]:
     """Return the checks of an entry that a script or a fault fails."""
+    result = run_with_setup(name, setup_of(entry))
     failed = []
-    for check in checks(text)[1]:
+    for check in checks_of(entry):
         try:
-            exec(check, run_on(name, text).names)
+            exec(check, dict(result.names))
         except AssertionError:
             failed.append(check)
     return failed
 
 
-CHECKED = [fault for fault in FAULTS if checks(entry_of(fault))[1]]
+CHECKED = [fault for fault in WITH_ENTRY if checks_of(entry_of(fault))]
 
 
 @pytest.mark.parametrize("fault", CHECKED)
 def test_a_check_of_its_entry_finds_the_fault(fault: str) -> None:
-    assert failed_checks(fault, entry_of(fault))
+    entry = entry_of(fault)
+    assert failed_checks(fault, entry), (
+        f"{fault} passes all checks of its entry; {mend(entry)}"
+    )
 
 
-@pytest.mark.parametrize(
-    ("script", "text"),
-    sorted({(changed_script(f), entry_of(f)) for f in CHECKED}),
-)
-def test_right_script_passes_the_checks(script: str, text: str) -> None:
-    assert not failed_checks(script, text)
+@pytest.mark.parametrize("fault", CHECKED)
+def test_right_script_passes_the_checks(fault: str) -> None:
+    script, entry = changed_script(fault), entry_of(fault)
+    failed = failed_checks(script, entry)
+    assert not failed, (
+        f"{script} is right, and fails these checks:\n"
+        f"{''.join(failed)}{mend(entry)}"
+    )
 
 
-def is_silent(fault: str) -> bool:
-    return not any("Error: " in line for line in captured(fault).stderr)
+@pytest.mark.parametrize("fault", WITH_ENTRY)
+def test_fault_raises_or_has_a_check(fault: str) -> None:
+    stderr = captured(fault).stderr
+    raises = any("Error: " in line for line in stderr)
+    assert raises or fault in CHECKED, (
+        f"{fault} raises nothing, and no python block with an assert finds "
+        f"it; {mend(entry_of(fault))}"
+    )
 
 
-SILENT = [f for f in FAULTS if entry_of(f) and is_silent(f)]
-
-
-@pytest.mark.parametrize("fault", SILENT)
-def test_silent_fault_has_a_check(fault: str) -> None:
-    assert fault in CHECKED, f"give the entry of {fault} an assert"
-
-
-# The messages.
+# The messages: the table of the page, and what its entries show.
 
 ANSWERS = sections("faults/README.md")
+# | [`a message`](#its-entry) | ...: left out are the rows that lead to another
+# page, and those that say in other words what you see.
 ROW = re.compile(r"^\| \[`([^`]+)`\]\(#(\S+)\) \|", re.MULTILINE)
+ROWS = [
+    (*match.groups(), f"{PAGE}:{line_of(read(PAGE), match.start())}")
+    for match in ROW.finditer(read(PAGE))
+]
 
 
-def answers(anchor: str) -> str:
-    """Return the fenced blocks of a section, without backticks."""
-    fenced = re.findall(r"^```\w+\n(.*?)^```$", ANSWERS[anchor], re.M | re.S)
-    return "".join(fenced).replace("`", "")
+def blocks_of(text: str, languages: str) -> list[str]:
+    """Return the fenced blocks of one of some languages, as in text|pycon."""
+    fence = rf"^```(?:{languages})\n(.*?)^```$"
+    return re.findall(fence, text, re.MULTILINE | re.DOTALL)
 
 
-@pytest.mark.parametrize(("message", "anchor"), ROW.findall(read(PAGE)))
-def test_entry_shows_the_message_of_its_row(message: str, anchor: str) -> None:
-    assert message in answers(anchor)
+@pytest.mark.parametrize(("message", "anchor", "place"), ROWS)
+def test_entry_shows_the_message_of_its_row(
+    message: str, anchor: str, place: str
+) -> None:
+    shown = "".join(blocks_of(ANSWERS.get(anchor, ""), "text|pycon"))
+    assert message in shown.replace("`", ""), (
+        f"no text and no session below #{anchor} has {message!r}; correct "
+        f"them, or {place}, then run: make readme"
+    )
 
 
-def written_messages() -> list[tuple[str, str]]:
-    """Return each line that a text block has of its own.
+def written_messages(entry: str) -> list[str]:
+    """Return the lines of text that an entry has of its own.
 
     Those of CUDA are left out: only a machine with CUDA gives them.
     """
-    found = []
-    for entry in ENTRIES:
-        if any(f":INCLUDE {fault}\n" in entry for fault in ON_CUDA):
-            continue
-        for block in re.findall(r"^```text\n(.*?)^```$", entry, re.M | re.S):
-            lines = [line for line in block.splitlines() if line[0] != ":"]
-            found += [
-                (entry, line) for line in lines if "cuda" not in line.lower()
-            ]
-    return found
+    if any(f":INCLUDE {fault}\n" in entry for fault in ON_CUDA):
+        return []
+    lines = "".join(blocks_of(entry, "text")).splitlines()
+    return [
+        line
+        for line in lines
+        if line and not line.startswith(":") and "cuda" not in line.lower()
+    ]
 
 
-@pytest.mark.parametrize(("entry", "line"), written_messages())
-def test_written_message_is_one_of_the_entrys_faults(
-    entry: str, line: str
+WRITTEN = [
+    (line, entry) for entry in ENTRIES for line in written_messages(entry)
+]
+
+
+@pytest.mark.parametrize(("line", "entry"), WRITTEN)
+def test_written_message_is_printed_by_a_fault_of_its_entry(
+    line: str, entry: str
 ) -> None:
-    shown = [fault for fault in FAULTS if entry_of(fault) == entry]
-    stderr = sum([captured(fault).stderr for fault in shown], [])
-    assert line in stderr
+    faults = [fault for fault in WITH_ENTRY if entry_of(fault) == entry]
+    printed = [text for fault in faults for text in captured(fault).stderr]
+    assert line in printed, (
+        f"none of the faults {faults} prints {line!r}; {mend(entry)}"
+    )
+
+
+# What a smaller learning rate does, and does not.
+
+NOT_CLEARED = "faults/not_cleared_by_hand.diff"
+UPHILL = "faults/uphill.diff"
+# From the script's own down to one at which the weights hardly move.
+RATES = ["1e-6", "1e-8", "1e-10"]
+
+
+def change_to(rate: str) -> dict[str, str]:
+    """Return the change of a script to another learning rate."""
+    return {"learning_rate = 1e-6": f"learning_rate = {rate}"}
 
 
 def test_smaller_rate_does_not_mend_gradients_that_are_not_cleared() -> None:
-    above, right = says(
+    (above,) = says(
         "With a rate ten times smaller there is no `nan`, but the loss stays "
-        "above {}; without the fault, it gets down to {} with that rate."
+        "above {}"
     )
-    smaller = {"learning_rate = 1e-6": "learning_rate = 1e-7"}
-    fault = "faults/not_cleared_by_hand.diff"
-    losses = run(fault, changes=smaller, every_step=True).losses.values()
-    assert min(losses) > above
-    mended = run(changed_script(fault), changes=smaller)
-    assert mended.losses[LAST] == pytest.approx(right, rel=0.1)
+    result = run(NOT_CLEARED, changes=change_to("1e-7"), every_step=True)
+    losses = np.array(list(result.losses.values()))
+    assert np.isfinite(losses).all(), mend(entry_of(NOT_CLEARED))
+    assert losses.min() > above, (
+        f"the loss gets down to {losses.min():.3g}, and the page says that "
+        f"it stays above {above:g}; {mend(entry_of(NOT_CLEARED))}"
+    )
 
 
-def test_uphill_loss_grows_at_once_at_any_rate() -> None:
-    fault = "faults/uphill.diff"
-    for rate in ("1e-6", "1e-8", "1e-10"):
-        slower = {"learning_rate = 1e-6": f"learning_rate = {rate}"}
-        losses = run(fault, changes=slower, every_step=True, steps=3).losses
-        assert losses[0] < losses[1] < losses[2]
+def test_cleared_gradients_train_at_the_smaller_rate() -> None:
+    (stated,) = says("without the fault, it gets down to {} with that rate.")
+    result = run(changed_script(NOT_CLEARED), changes=change_to("1e-7"))
+    assert result.losses[LAST] == pytest.approx(stated, rel=0.1), (
+        f"the loss gets down to {result.losses[LAST]:.3g}, and the page says "
+        f"{stated:g}; {mend(entry_of(NOT_CLEARED))}"
+    )
+
+
+def uphill_losses(rate: str) -> list[float]:
+    """Return the losses of the first three steps."""
+    changes = change_to(rate)
+    result = run(UPHILL, changes=changes, every_step=True, steps=3)
+    return list(result.losses.values())
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_uphill_loss_grows_from_the_first_step_on(rate: str) -> None:
+    first, second, third = uphill_losses(rate)
+    assert first < second < third
+
+
+def test_uphill_loss_grows_more_slowly_at_a_smaller_rate() -> None:
+    # All begin with the same loss.
+    large, smaller, smallest = (uphill_losses(rate)[-1] for rate in RATES)
+    assert large > smaller > smallest

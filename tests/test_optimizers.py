@@ -1,31 +1,47 @@
 """The optimizer: its calls, its steps, its rates."""
 
+import functools
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 
-from harness import Run, run, shared_run
-from pages import says
+from harness import Run, run, shared_run, to_array
+from pages import matches, says
 from reference import Adam
-from scripts import STEP_COUNT, STEPS
+from scripts import LAST, STEP_COUNT, STEPS
 
 SCRIPT = "nn/two_layer_net_optim.py"
 LINE = "torch.optim.Adam(model.parameters(), lr=learning_rate)"
+NOT_CLEARED = "faults/gradients_not_cleared.diff"
+CLEARED_BEFORE_STEP = "faults/cleared_before_step.diff"
 
 
-def with_optimizer(name: str, rate: float, **options) -> Run:
-    """Run the script with another optimizer in its line."""
-    line = f"torch.optim.{name}(model.parameters(), lr={rate})"
-    return run(SCRIPT, changes={LINE: line}, **options)
+def mend(quotation: str) -> str:
+    """Return where a page says so, and what to do there."""
+    place, _ = matches(quotation)[0]
+    return f"correct {place}, then run: make readme"
+
+
+def change_to(name: str, rate: float | str) -> dict[str, str]:
+    """Return the change of the script to another optimizer."""
+    return {LINE: f"torch.optim.{name}(model.parameters(), lr={rate})"}
 
 
 @pytest.mark.parametrize(
-    "name", ["SGD", "Adagrad", "RMSprop", "Adam", "AdamW"]
+    ("name", "rate"),
+    [
+        ("SGD", 1e-4),
+        ("Adagrad", 1e-2),
+        ("RMSprop", 1e-4),
+        ("Adam", 1e-4),
+        ("AdamW", 1e-4),
+    ],
 )
-def test_optimizers_swap_in_one_line(name: str) -> None:
-    rate = {"Adagrad": 1e-2}.get(name, 1e-4)
-    result = with_optimizer(name, rate)
+def test_optimizers_swap_in_one_line(name: str, rate: float) -> None:
+    result = run(SCRIPT, changes=change_to(name, rate))
     assert result.stderr == []
     assert result.fall > 1000
 
@@ -37,7 +53,8 @@ def test_step_reads_grad_and_needs_no_loss() -> None:
     assert parameter.tolist() == [-0.5, 0]
 
 
-def test_adam_divides_one_mean_by_the_root_of_the_other() -> None:
+def test_adam_follows_its_paper() -> None:
+    # With the paper's correction of the two means, too.
     says(
         "Each step subtracts the learning rate times the first mean, divided "
         "by the square root of the second."
@@ -48,31 +65,38 @@ def test_adam_divides_one_mean_by_the_root_of_the_other() -> None:
     for gradient in (1.0, 5.0, -2.0):
         parameter.grad = torch.tensor([gradient], dtype=torch.float64)
         optimizer.step()
-        expected = update((0, 0), expected, gradient)
+        expected = update(key=(0, 0), parameter=expected, gradient=gradient)
         assert parameter.item() == pytest.approx(expected)
 
 
 # When to clear the gradients.
 
-CALLS = """\
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-"""
+ZERO = "    optimizer.zero_grad()\n"
+BACKWARD = "    loss.backward()\n"
+STEP = "    optimizer.step()\n"
 
 
 def test_gradients_may_be_cleared_after_the_step() -> None:
-    zero, backward, step = CALLS.splitlines(keepends=True)
-    after = run(SCRIPT, changes={CALLS: backward + step + zero})
-    assert after.lines == shared_run(SCRIPT).lines
+    after = {ZERO + BACKWARD + STEP: BACKWARD + STEP + ZERO}
+    assert run(SCRIPT, changes=after).lines == shared_run(SCRIPT).lines
 
 
-def test_cleared_between_backward_and_step_nothing_changes() -> None:
+def test_cleared_before_the_step_no_parameter_ever_changes() -> None:
     says("If you clear them between `backward` and `step`, no parameter ever")
-    zero, backward, step = CALLS.splitlines(keepends=True)
-    between = run(SCRIPT, changes={CALLS: backward + zero + step})
-    assert set(between.losses.values()) == {between.losses[0]}
-    assert between.stderr == []
+    result = shared_run(CLEARED_BEFORE_STEP)
+    initial = [part for layer in result.initial for part in layer]
+    final = map(to_array, result.names["model"].parameters())
+    for before, after in zip(initial, final, strict=True):
+        assert np.array_equal(before, after)
+
+
+def test_cleared_before_the_step_the_loss_never_changes() -> None:
+    losses = list(shared_run(CLEARED_BEFORE_STEP).losses.values())
+    assert losses == [losses[0]] * len(STEPS)
+
+
+def test_cleared_before_the_step_there_is_no_error() -> None:
+    assert shared_run(CLEARED_BEFORE_STEP).stderr == []
 
 
 def test_zero_grad_sets_gradients_to_none() -> None:
@@ -84,115 +108,156 @@ def test_zero_grad_sets_gradients_to_none() -> None:
 # The fold: which is faster?
 
 
-def check_steps(optimizer: str, rate: float, steps: float, rel=0.05) -> None:
-    """Check how many steps it takes until the loss is low, over 3 seeds."""
+def check_steps(name: str, rate: str, stated: float, rel=0.05) -> None:
+    """Check how many steps it takes until the loss is low.
+
+    Args:
+        name: of the optimizer.
+        rate: as the table writes it.
+        stated: the steps that the table says, the mean of three seeds.
+        rel: how far off they may be.
+    """
     (low,) = says("until the loss is below {}, the mean of three seeds")
-    enough = min(STEP_COUNT, int(2 * steps))  # For a slow seed too.
-    total = 0
+    # Twice as many are enough for a slow seed, too.
+    steps = min(STEP_COUNT, int(2 * stated))
+    taken = []
     for seed in range(3):
-        result = with_optimizer(
-            optimizer, rate, seed=seed, steps=enough, every_step=True
+        changes = change_to(name, rate)
+        result = run(
+            SCRIPT, seed=seed, steps=steps, every_step=True, changes=changes
         )
-        low_at = [t for t, loss in result.losses.items() if loss < low]
-        total += min(low_at, default=enough)
-    assert total / 3 == pytest.approx(steps, rel=rel)
-
-
-def test_steps_of_the_two_at_1e_4() -> None:
-    sgd, adam = says("| 1e-4 | {} | {} |")
-    check_steps("SGD", 1e-4, sgd)
-    check_steps("Adam", 1e-4, adam)
-
-
-def test_steps_of_the_two_at_3e_4() -> None:
-    sgd, adam = says("| 3e-4 | {} | {} |")
-    check_steps("SGD", 3e-4, sgd)
-    check_steps("Adam", 3e-4, adam)
-
-
-def test_steps_of_the_two_at_1e_3() -> None:
-    sgd, adam = says("| 1e-3 | {} | {} |")
-    check_steps("SGD", 1e-3, sgd, rel=0.1)
-    check_steps("Adam", 1e-3, adam)
-
-
-def test_steps_of_adam_at_larger_rates() -> None:
-    (at_3e_3,) = says("| 3e-3 | never: `nan` | {} |")
-    (at_1e_2,) = says("| 1e-2 | never: `nan` | {} |")
-    check_steps("Adam", 3e-3, at_3e_3)
-    check_steps("Adam", 1e-2, at_1e_2, rel=0.2)
-
-
-MEAN = {'nn.MSELoss(reduction="sum")': "nn.MSELoss()"}
-
-
-def test_adam_takes_the_same_steps_with_the_mean() -> None:
-    (elements,) = says(
-        "With the mean as the loss, `SGD` needs a rate {} times larger, and "
-        "Adam takes the same steps as before."
+        low_steps = [t for t, loss in result.losses.items() if loss < low]
+        # A run that never gets there counts as one that does at its end.
+        taken.append(min(low_steps, default=steps))
+    mean = sum(taken) / 3
+    assert mean == pytest.approx(stated, rel=rel), (
+        f"at {rate}, {name} takes {mean:.0f} steps, and the table says "
+        f"{stated:.0f}; {mend(f'| {rate} |')}"
     )
-    mean = run(SCRIPT, dtype="float64", changes=MEAN).losses
-    sums = {step: elements * loss for step, loss in mean.items()}
-    expected = run(SCRIPT, dtype="float64").losses
-    assert sums[STEPS[4]] == pytest.approx(expected[STEPS[4]], rel=1e-2)
 
 
-def test_plain_descent_does_not_with_the_mean() -> None:
-    line = {LINE: "torch.optim.SGD(model.parameters(), lr=1e-3)"}
-    assert run(SCRIPT, changes=line).fall > 1e9
-    assert run(SCRIPT, changes=line | MEAN).fall < 10
+def test_steps_of_sgd_and_adam_at_1e_4() -> None:
+    sgd, adam = says("| 1e-4 | {} | {} |")
+    check_steps("SGD", "1e-4", sgd)
+    check_steps("Adam", "1e-4", adam)
+
+
+def test_steps_of_sgd_and_adam_at_3e_4() -> None:
+    sgd, adam = says("| 3e-4 | {} | {} |")
+    check_steps("SGD", "3e-4", sgd)
+    check_steps("Adam", "3e-4", adam)
+
+
+def test_steps_of_sgd_and_adam_at_1e_3() -> None:
+    sgd, adam = says("| 1e-3 | {} | {} |")
+    check_steps("SGD", "1e-3", sgd, rel=0.1)
+    check_steps("Adam", "1e-3", adam)
+
+
+def test_steps_of_adam_at_3e_3() -> None:
+    (adam,) = says("| 3e-3 | never: `nan` | {} |")
+    check_steps("Adam", "3e-3", adam)
+
+
+def test_steps_of_adam_at_1e_2() -> None:
+    (adam,) = says("| 1e-2 | never: `nan` | {} |")
+    check_steps("Adam", "1e-2", adam, rel=0.2)
 
 
 @pytest.mark.parametrize("rate", [3e-3, 1e-2])
-def test_plain_descent_diverges_at_large_rates(rate: float) -> None:
-    assert math.isnan(with_optimizer("SGD", rate, steps=100).losses[50])
+def test_sgd_ends_in_nan_at_large_rates(rate: float) -> None:
+    result = run(SCRIPT, steps=51, changes=change_to("SGD", rate))
+    assert math.isnan(result.losses[50])
 
 
-# The exercise.
+# The mean as the loss, in place of the sum.
 
 
-@pytest.fixture(scope="module")
-def lengths() -> dict[str, list[float]]:
-    """The length of a gradient at each step, cleared and not cleared."""
-    step = "    optimizer.step()\n"
-    show = {step: f"{step}    print(model[0].weight.grad.norm().item())\n"}
-    found = {}
-    for name in (SCRIPT, "faults/gradients_not_cleared.diff"):
-        lines = run(name, changes=show).lines
-        found[name] = [float(line) for line in lines if "loss" not in line]
-    return found
+def losses_with(reduction: str, name: str, rate: float) -> dict[int, float]:
+    """Return the losses with the sum or the mean, in float64."""
+    changes = {'reduction="sum"': f'reduction="{reduction}"'}
+    changes |= change_to(name, rate)
+    return run(SCRIPT, dtype="float64", changes=changes).losses
 
 
-def test_gradient_shrinks_when_it_is_cleared(lengths) -> None:
-    cleared = lengths[SCRIPT]
-    assert cleared[-1] < 1e-3 * cleared[0]
+def check_same_steps(name: str, rate: float, rate_with_mean: float) -> None:
+    """Check that each mean is the sum over the number of elements."""
+    sums = losses_with("sum", name, rate)
+    means = losses_with("mean", name, rate_with_mean)
+    expected = {step: loss / (64 * 10) for step, loss in sums.items()}
+    assert means == pytest.approx(expected, rel=1e-2), (
+        f"with the mean and a rate of {rate_with_mean:g}, {name} takes other "
+        f"steps than with the sum and {rate:g}; "
+        f"{mend('With the mean as the loss, `SGD` needs')}"
+    )
 
 
-def test_gradient_grows_when_it_is_not_cleared(lengths) -> None:
+def test_sgd_takes_the_same_steps_with_the_mean_at_a_larger_rate() -> None:
+    (times,) = says("With the mean as the loss, `SGD` needs a rate {} times")
+    check_same_steps("SGD", rate=1e-4, rate_with_mean=times * 1e-4)
+
+
+def test_sgd_hardly_falls_with_the_mean_at_its_old_rate() -> None:
+    losses = losses_with("mean", "SGD", 1e-4)
+    assert losses[0] / losses[LAST] < 1.1
+
+
+def test_adam_takes_the_same_steps_with_the_mean_at_the_same_rate() -> None:
+    says("and Adam takes the same steps as before.")
+    check_same_steps("Adam", rate=1e-4, rate_with_mean=1e-4)
+
+
+# The exercise: gradients that are not cleared.
+
+
+@functools.cache
+def run_with_gradients(name: str) -> Run:
+    """Run it, printing at each step the loss and a gradient's length."""
+    show = 'print("length", model[0].weight.grad.norm().item())'
+    return run(name, every_step=True, changes={STEP: f"{STEP}    {show}\n"})
+
+
+def gradient_lengths(name: str) -> list[float]:
+    """Return the length of the first weight's gradient at each step."""
+    lines = "\n".join(run_with_gradients(name).lines)
+    return [float(length) for length in re.findall("length (.*)", lines)]
+
+
+def test_gradient_shrinks_when_it_is_cleared() -> None:
+    lengths = gradient_lengths(SCRIPT)
+    assert lengths[-1] < 1e-3 * lengths[0]
+
+
+def test_gradient_grows_when_it_is_not_cleared() -> None:
     start, end, steps, least = says(
         "Here it jumps from about {} to {} in {} steps, and stays above {}."
     )
-    kept = lengths["faults/gradients_not_cleared.diff"]
-    assert kept[0] == pytest.approx(start, rel=0.1)
-    assert kept[int(steps)] == pytest.approx(end, rel=0.1)
-    assert min(kept[int(steps) :]) > least
+    lengths = gradient_lengths(NOT_CLEARED)
+    after = lengths[int(steps) :]
+    sentence = (
+        f"it jumps from {lengths[0]:.3g} to {after[0]:.3g} and stays above "
+        f"{min(after):.3g}; {mend('Here it jumps from about {} to {}')}"
+    )
+    assert lengths[0] == pytest.approx(start, rel=0.1), sentence
+    assert after[0] == pytest.approx(end, rel=0.1), sentence
+    assert min(after) > least, sentence
 
 
 def test_loss_stays_high_when_gradients_are_not_cleared() -> None:
     (least,) = says("There is no error, but the loss stays above {}.")
-    kept = run("faults/gradients_not_cleared.diff", every_step=True)
-    assert min(kept.losses.values()) > least
-    assert kept.stderr == []
+    lowest = min(run_with_gradients(NOT_CLEARED).losses.values())
+    assert lowest > least, (
+        f"the loss gets down to {lowest:.3g}; "
+        f"{mend('There is no error, but the loss stays above {}.')}"
+    )
 
 
-def test_old_gradients_are_why_and_not_the_longer_sum() -> None:
+def test_there_is_no_error_when_gradients_are_not_cleared() -> None:
+    assert run_with_gradients(NOT_CLEARED).stderr == []
+
+
+def test_fresh_gradients_as_long_as_the_sum_still_train() -> None:
     says("most of them were computed from weights that are long gone")
-    # As long as the sum of all so far, but all of it fresh.
-    fresh = {
-        "    optimizer.step()\n": (
-            "    for param in model.parameters():\n"
-            "        param.grad *= t + 1\n"
-            "    optimizer.step()\n"
-        )
-    }
-    assert run(SCRIPT, changes=fresh).fall > 1e5
+    # As long as the sum of all so far, but all of it from these weights.
+    longer = "    for param in model.parameters(): param.grad *= t + 1\n"
+    assert run(SCRIPT, changes={STEP: longer + STEP}).fall > 1e5
