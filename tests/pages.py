@@ -136,3 +136,9 @@ def says(quotation: str) -> list[float]:
     )
     _, match = found[0]
     return [float(number.replace(",", "")) for number in match.groups()]
+
+
+def mend(quotation: str) -> str:
+    """Return where a page says so, and what to do there."""
+    place, _ = matches(quotation)[0]
+    return f"correct {place}, then run: make readme"

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from harness import Run, geometric_mean, graph_functions, run, shared_run
-from pages import matches, says
+from pages import mend, says
 from scripts import STEPS
 
 SCRIPT = "nn/dynamic_net.py"
@@ -18,12 +18,6 @@ DEPTHS = [1, 2, 3, 4]
 @pytest.fixture(scope="module")
 def result() -> Run:
     return shared_run(SCRIPT)
-
-
-def mend(quotation: str) -> str:
-    """Return where a page says so, and what to do there."""
-    place, _ = matches(quotation)[0]
-    return f"correct {place}, then run: make readme"
 
 
 # Control flow.

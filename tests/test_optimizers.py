@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness import Run, run, shared_run, to_array
-from pages import matches, says
+from pages import mend, says
 from reference import Adam
 from scripts import LAST, STEP_COUNT, STEPS
 
@@ -17,12 +17,6 @@ SCRIPT = "nn/two_layer_net_optim.py"
 LINE = "torch.optim.Adam(model.parameters(), lr=learning_rate)"
 NOT_CLEARED = "faults/gradients_not_cleared.diff"
 CLEARED_BEFORE_STEP = "faults/cleared_before_step.diff"
-
-
-def mend(quotation: str) -> str:
-    """Return where a page says so, and what to do there."""
-    place, _ = matches(quotation)[0]
-    return f"correct {place}, then run: make readme"
 
 
 def change_to(name: str, rate: float | str) -> dict[str, str]:
