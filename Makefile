@@ -6,6 +6,8 @@ PYTHON ?= $(shell for python in python3.13 python3.12 python3.11 python3; do \
 	sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$python && break; done)
 BIN := .venv/bin
+# Two test files at a time.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 # What make check runs: scripts, oracle, captures, faults and pages.
 CHECKS := scripts one_trajectory outputs faults pages questions build_readme
 
@@ -38,10 +40,10 @@ check test: export MALLOC_TRIM_THRESHOLD_ = 1000000000
 check test: export MALLOC_MMAP_THRESHOLD_ = 1000000000
 
 check: .venv/installed
-	$(BIN)/python -m pytest $(CHECKS:%=tests/test_%.py)
+	$(PYTEST) $(CHECKS:%=tests/test_%.py)
 
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 readme: .venv/installed-dev
 	$(BIN)/python build_readme.py
