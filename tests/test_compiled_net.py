@@ -92,7 +92,9 @@ def test_log_names_the_guard_that_failed(tmp_path) -> None:
     (shown,) = [
         block for _, block in blocks(PAGE, "text") if "Recompiling" in block
     ]
-    for line, of_page in zip(logged, shown.splitlines(), strict=False):
+    lines = shown.splitlines()
+    assert len(lines) == 3
+    for line, of_page in zip(logged[:3], lines, strict=True):
         assert line.startswith(of_page)
 
 
@@ -131,18 +133,19 @@ def test_other_numbers_need_no_new_graph(recorder) -> None:
     assert len(recorder.graphs) == 1
 
 
-def test_second_size_leaves_it_open(recorder) -> None:
+def test_graph_of_the_second_size_leaves_the_size_open(recorder) -> None:
     compiled = torch.compile(double, backend=recorder)
     for size in (4, 3, 2, 100):
         compiled(torch.ones(size))
-    first, second = recorder.graphs
+    first, second = recorder.graphs  # None for the sizes 2 and 100.
     assert len(second) == len(first) + 1  # The size is an input too.
 
 
-def test_two_sizes_are_not_served(recorder) -> None:
+def test_open_size_does_not_serve_two_sizes(recorder) -> None:
     compiled = torch.compile(double, backend=recorder)
-    compiled(torch.ones(4))
-    compiled(torch.ones(3))
+    for size in (4, 3, 2):
+        compiled(torch.ones(size))
+    assert len(recorder.graphs) == 2  # The second one serves a third size.
     for size in says("It serves all others but {} and {},"):
         before = len(recorder.graphs)
         compiled(torch.ones(int(size)))
@@ -292,20 +295,25 @@ def test_branch_is_three_graphs(branch) -> None:
     assert " mul " in third
 
 
-def test_third_graph_comes_when_its_branch_is_first_taken(branch) -> None:
-    place = max(
-        i for i, line in enumerate(branch.lines) if line.startswith("graph:")
-    )
-    assert branch.lines[place - 1].startswith(f"step {STEPS[1]:3}")
+def test_third_graph_comes_when_its_branch_is_first_taken(
+    branch, recorder
+) -> None:
     names = branch.names
-    error = torch.relu(names["x"] @ names["w1"]) @ names["w2"] - names["y"]
-    assert error.abs().max() < 10.0
+    x, y, w1, w2 = (names[name] for name in ("x", "y", "w1", "w2"))
+    function = names["compute_loss"].__wrapped__
+    compiled = torch.compile(function, backend=recorder)
+    # Errors of 100 or more, twice; then the small ones of the trained net.
+    for target, graphs in ((y + 100, 2), (y - 100, 2), (y, 3)):
+        with torch.no_grad():
+            compiled(x, target, w1, w2)
+        assert len(recorder.graphs) == graphs
 
 
 def test_net_learns_more_slowly_in_the_other_branch(branch, script) -> None:
     says("from there on, the net learns more slowly")
     assert branch.losses[STEPS[1]] == script.losses[STEPS[1]]
-    assert branch.losses[LAST] > 2 * script.losses[LAST]
+    # It prints half of the loss.
+    assert 2 * branch.losses[LAST] > 4 * script.losses[LAST]
 
 
 def test_graph_break_is_an_error_with_fullgraph(branch, recorder) -> None:
@@ -340,8 +348,9 @@ def test_cond_runs_one_side_in_one_graph(recorder) -> None:
         return torch.cond(v.sum() > 0, torch.exp, torch.sin, [v])
 
     pick(torch.ones(1))
-    assert "aten::sin" not in run_operations(pick, torch.ones(1))
-    assert "aten::exp" not in run_operations(pick, -torch.ones(1))
+    sides = {"aten::exp", "aten::sin"}
+    assert run_operations(pick, torch.ones(1)) & sides == {"aten::exp"}
+    assert run_operations(pick, -torch.ones(1)) & sides == {"aten::sin"}
     assert len(recorder.graphs) == 1
 
 
@@ -406,6 +415,6 @@ def test_default_backend_leaves_on_disk_what_it_built(inductor) -> None:
 def test_default_backend_adds_a_guard_on_large_sizes(inductor) -> None:
     says("on a CPU, it compiles a sum once more when the size becomes large")
     _, _, log = inductor
-    failed = re.findall(r"- 0/1: (.*)", log)
+    failed = re.findall(r"- 0/1: (.*)", log)  # Of the graph with open size.
     assert len(failed) == 1
     assert re.search(r"size\(\)\[0\] <= \d+", failed[0])
