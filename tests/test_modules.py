@@ -23,6 +23,10 @@ def first_step_by_hand() -> Run:
 
 
 def test_linear_holds_and_computes_what_the_page_says() -> None:
+    says(
+        "holds a `weight` of shape (100, 1000) and a `bias` of shape (100,), "
+        "and computes `x @ weight.T + bias`"
+    )
     layer, x = nn.Linear(1000, 100), torch.randn(64, 1000)
     assert layer.weight.shape == (100, 1000)
     assert layer.bias.shape == (100,)
@@ -73,16 +77,14 @@ def test_both_products_made_the_numbers_larger(first_step_by_hand) -> None:
 
 
 @pytest.mark.parametrize("layer", [0, 2])
-def test_linear_draws_within_one_over_the_root_of_its_inputs(
-    first_step, layer
-) -> None:
+def test_linear_draws_within_one_over_the_root_of_its_inputs(layer) -> None:
     linear = run(SCRIPT, steps=0).names["model"][layer]
     bound = linear.in_features**-0.5
     assert linear.weight.abs().max().item() == pytest.approx(bound, rel=0.01)
     assert linear.bias.abs().max() <= bound
 
 
-def test_weights_as_nn_draws_them_take_the_need_for_a_tiny_rate_away() -> None:
+def test_smaller_weights_train_at_the_larger_rate() -> None:
     scaled = {
         "w1 = torch.randn(D_in, H, device=device, requires_grad=True)": (
             "w1 = (torch.randn(D_in, H) / D_in**0.5).requires_grad_()"
@@ -95,7 +97,7 @@ def test_weights_as_nn_draws_them_take_the_need_for_a_tiny_rate_away() -> None:
     assert run(BY_HAND, changes=scaled).fall > 1e5
 
 
-def test_it_is_the_change_of_the_gradient_and_not_its_size() -> None:
+def test_larger_rate_does_not_train_even_from_a_small_loss() -> None:
     says(
         "a small change in the weights changes the gradient a lot, so only "
         "tiny steps were stable"
@@ -110,7 +112,7 @@ def test_it_is_the_change_of_the_gradient_and_not_its_size() -> None:
     }
     losses = run(BY_HAND, changes=near).losses
     assert losses[0] < 1
-    assert not losses[LAST] < losses[0]
+    assert not losses[LAST] < losses[0]  # Larger, or nan.
 
 
 def test_the_larger_rate_alone_does_not_train() -> None:
@@ -138,14 +140,14 @@ def test_mean_hardly_learns_at_the_rate_of_the_sum() -> None:
 def test_mean_takes_the_same_steps_at_a_larger_rate() -> None:
     (smaller,) = says("The mean is {} times smaller than the sum")
     times, rate = says("With the mean and a rate {} times larger, {}, the net")
-    changes = {"learning_rate = 1e-4": f"learning_rate = {rate}"}
     (and_the_losses,) = says("and prints losses that are {} times smaller")
-    mended = run("faults/mean_loss.diff", dtype="float64", changes=changes)
-    sums = {step: times * loss for step, loss in mended.losses.items()}
-    assert sums == pytest.approx(run(SCRIPT, dtype="float64").losses, rel=1e-5)
     assert times == smaller
     assert times == and_the_losses
     assert rate == pytest.approx(times * 1e-4)
+    changes = {"learning_rate = 1e-4": f"learning_rate = {rate}"}
+    mended = run("faults/mean_loss.diff", dtype="float64", changes=changes)
+    sums = {step: times * loss for step, loss in mended.losses.items()}
+    assert sums == pytest.approx(run(SCRIPT, dtype="float64").losses, rel=1e-5)
 
 
 def test_a_trained_model_is_used_as_the_page_shows(capsys) -> None:
@@ -207,7 +209,7 @@ def test_layers_in_a_module_list_are_moved_and_saved() -> None:
     assert list(model.state_dict()) == ["layers.0.weight", "layers.0.bias"]
 
 
-def test_module_list_mends_the_exercise() -> None:
+def test_module_list_mends_plain_list_diff() -> None:
     layers = "[nn.Linear(D_in, H), nn.Linear(H, D_out)]"
     changes = {layers: f"nn.ModuleList({layers})"}
     mended = run("faults/plain_list.diff", changes=changes)
