@@ -411,7 +411,9 @@ def test_resumed_run_leaves_no_file(interrupted) -> None:
     assert list(interrupted.folder.iterdir()) == []
 
 
-def test_killed_process_is_resumed(uninterrupted, tmp_path) -> None:
+def test_killed_process_resumed_prints_the_rest_and_leaves_no_file(
+    uninterrupted, tmp_path
+) -> None:
     command = [sys.executable, "-u", str(ROOT / SCRIPT)]
     options = {
         "cwd": tmp_path,
@@ -633,7 +635,7 @@ def test_change_without_clipping_is_in_the_range_of_the_page(
     check_range(change_without_clipping, row)
 
 
-def test_change_without_clipping_if_broken_is_in_the_range_of_the_page(
+def test_change_without_clipping_on_broken_data_is_in_the_range_of_the_page(
     change_without_clipping_if_broken,
 ) -> None:
     _, *row = says(
@@ -646,6 +648,6 @@ def test_change_without_clipping_if_broken_is_in_the_range_of_the_page(
 def test_clipping_gains_more_if_examples_are_broken(
     change_without_clipping, change_without_clipping_if_broken
 ) -> None:
-    loss, _ = change_without_clipping.T
-    loss_if_broken, _ = change_without_clipping_if_broken.T
-    assert (loss_if_broken > loss).all()
+    rise, _ = change_without_clipping.T
+    rise_if_broken, _ = change_without_clipping_if_broken.T
+    assert (rise_if_broken > rise).all()
