@@ -51,11 +51,6 @@ TENSORFLOW_LOG = re.compile(
 )
 # All but costs.py, which takes two minutes and prints times.
 RUNNING = [script.path for script in SCRIPTS if script.path != COSTS]
-CHOICE = """\
-device = torch.device("cpu")
-if torch.accelerator.is_available():
-    device = torch.accelerator.current_accelerator()
-"""
 
 
 class Process(NamedTuple):
@@ -100,7 +95,7 @@ def table_line(script: str) -> str:
     return f"tests/scripts.py:{line_of(table, table.index(script))}"
 
 
-def test_table_lists_every_script() -> None:
+def test_table_lists_every_script_and_no_other() -> None:
     differ = sorted(set(BY_PATH) ^ set(make_outputs.SCRIPTS))
     assert not differ, (
         f"only one of tests/scripts.py and the folders has {differ}; "
@@ -109,7 +104,7 @@ def test_table_lists_every_script() -> None:
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.path)
-def test_oracle_in_the_table_exists(script) -> None:
+def test_oracle_in_the_table_is_a_known_name_or_a_test(script) -> None:
     assert script.oracle in {*ORACLES, *named_tests()}, (
         f"{table_line(script.path)}: the oracle {script.oracle!r} is neither "
         f"one of {ORACLES} nor a test; write it, or correct the name"
@@ -157,7 +152,7 @@ def test_page_states_the_step_count() -> None:
 
 
 @pytest.mark.parametrize("script", NINE)
-def test_script_takes_the_steps_that_the_page_states(script: str) -> None:
+def test_script_loops_once_over_the_step_count(script: str) -> None:
     loop = f"\nfor t in range({STEP_COUNT}):\n"
     assert read(script).count(loop) == 1, (
         f"{script} needs this line once: {loop.strip()}\n"
@@ -203,12 +198,12 @@ def test_script_writes_nothing_to_stderr(script: str) -> None:
 
 
 @pytest.mark.parametrize("script", RUNNING)
-def test_script_prints_its_kept_output(script: str) -> None:
+def test_script_prints_its_kept_output_up_to_rounding(script: str) -> None:
     check_same(script, printed(script), captured(script))
 
 
 @pytest.mark.parametrize("script", RUNNING)
-def test_run_of_the_tests_prints_what_python_prints(
+def test_shared_run_prints_what_python_prints(
     script: str, monkeypatch, tmp_path
 ) -> None:
     # Other tests look into shared_run() for what the script computes.
@@ -219,6 +214,8 @@ def test_run_of_the_tests_prints_what_python_prints(
     )
 
 
+# To train is to print finite losses at the steps STEPS, which fall at least
+# as far as tests/scripts.py says.
 @pytest.mark.parametrize("script", TRAINING)
 def test_script_trains(script: str) -> None:
     check_trains(script, printed(script))
@@ -266,7 +263,7 @@ def test_pytorch_warns_without_numpy(without_numpy: Process) -> None:
     assert warning in without_numpy.stderr
 
 
-def test_pytorch_trains_without_numpy_all_the_same(
+def test_script_prints_the_same_without_numpy(
     without_numpy: Process,
 ) -> None:
     assert without_numpy.stdout == run_as_python(WITHOUT_NUMPY).stdout
@@ -278,9 +275,15 @@ def test_script_without_numpy_exits_with_0(without_numpy: Process) -> None:
 
 # Devices.
 
+CHOICE = """\
+device = torch.device("cpu")
+if torch.accelerator.is_available():
+    device = torch.accelerator.current_accelerator()
+"""
+
 
 @pytest.mark.parametrize("script", NINE_WITH_TORCH)
-def test_script_chooses_its_device_in_these_words(script: str) -> None:
+def test_script_has_the_lines_that_choose_its_device(script: str) -> None:
     assert read(script).count(CHOICE) == 1, (
         f"{script} needs these lines once:\n{CHOICE}"
         f"write them, then run: python {script}"
@@ -297,7 +300,7 @@ def tensors(result: Run) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("script", NINE_WITH_TORCH)
-def test_script_makes_every_tensor_on_its_device(script: str) -> None:
+def test_script_starts_with_every_tensor_on_its_device(script: str) -> None:
     # Every machine has the device "meta", whose Tensors hold no numbers: a
     # step would fail to print the loss.
     result = run(script, device="meta", steps=0)
