@@ -28,7 +28,7 @@ def graph_at(result: Run, depth: int) -> list[str]:
     return graph_functions(result.names["model"](result.names["x"], depth))
 
 
-def test_net_has_all_depths_of_the_page(result) -> None:
+def test_script_draws_all_depths_of_the_page(result) -> None:
     least, most = says("in each step, between {} and {} hidden layers")
     drawn = sorted(set(result.draws))
     assert drawn == list(range(int(least), int(most) + 1)), (
@@ -83,7 +83,7 @@ def test_page_says_how_often_the_middle_layer_is_used(result) -> None:
 # Only from depth 3 on is a layer used twice.
 @pytest.mark.parametrize("depth", [3, 4])
 def test_layer_used_again_brings_no_parameters(result, depth: int) -> None:
-    # A weight and a bias of each of the three layers.
+    # One for each parameter: a weight and a bias of the three layers.
     assert graph_at(result, depth).count("AccumulateGrad") == 2 * 3
 
 
@@ -134,9 +134,9 @@ def test_unused_layer_has_no_gradients() -> None:
     assert layer.bias.grad is None
 
 
-def test_used_layer_moves() -> None:
-    used = model_after(steps=1), model_after(steps=20)
-    first, last = (model.linear1.weight for model in used)
+def test_first_layer_used_in_all_steps_moves() -> None:
+    models = model_after(steps=1), model_after(steps=20)
+    first, last = (model.linear1.weight for model in models)
     assert not torch.equal(first, last)
 
 
@@ -147,7 +147,7 @@ def test_momentum_does_not_move_an_unused_layer() -> None:
 
 
 def test_momentum_moves_a_layer_with_gradients_of_zero() -> None:
-    # That they are None is why the layer above stays where it is.
+    # SGD skips None, but with zeros the old momentum goes on.
     clear = "zero_grad(set_to_none=False)"
     unused = model_after(1, clear), model_after(2, clear)
     first, last = (model.middle_linear.weight for model in unused)
@@ -180,7 +180,7 @@ def test_alternating_gradients_make_steps_half_as_long() -> None:
 
 
 def test_fault_without_momentum_draws_the_same_depths(result) -> None:
-    assert shared_run(FAULT).depths == result.depths
+    assert shared_run(FAULT).draws == result.draws
 
 
 @pytest.mark.parametrize("step", STEPS[1:])
@@ -225,13 +225,14 @@ def late_loss_of_plain_sgd(depth: str) -> float:
 
 
 def late_loss_with_momentum(depth: str, seeds: tuple = SEEDS) -> float:
-    return late_loss(depth, "lr=1e-4, momentum=0.9", seeds)
+    return late_loss(depth, "lr=learning_rate, momentum=0.9", seeds)
 
 
-def test_momentum_uses_the_rate_of_the_page() -> None:
+def test_page_states_the_rate_used_with_momentum(result) -> None:
     (rate,) = says("and momentum uses {}:")
-    assert rate == 1e-4, (
-        f"momentum is measured at a rate of 1e-4, and the page says {rate}; "
+    used = result.names["learning_rate"]
+    assert rate == used, (
+        f"momentum is measured at a rate of {used}, and the page says {rate}; "
         f"{mend('and momentum uses {}:')}"
     )
 
@@ -256,7 +257,7 @@ def test_losses_of_the_table_at_a_fixed_depth() -> None:
     row = f"measured at 4: {measured}; {mend('| always depth {} |')}"
     assert depth == 4, row
     assert measured[0] == pytest.approx(plain, rel=0.3), row
-    # So close to 0, rounding decides: only the size is the page's.
+    # So close to 0 rounding decides, so hold it only to a factor of ten.
     assert momentum / 10 < measured[1] < momentum * 10, row
 
 
@@ -277,8 +278,9 @@ def test_momentum_helps_even_more_at_a_fixed_depth() -> None:
 
 def test_loss_stays_high_with_all_four_depths_in_each_step() -> None:
     says("the same weights must fit the examples at four depths")
-    assert late_loss_with_momentum("all four in each step", (0,)) > 0.01
+    all_four = late_loss_with_momentum("all four in each step", seeds=(0,))
+    assert all_four > 100 * late_loss_with_momentum("always 4")
 
 
-def test_loss_gets_low_with_one_depth() -> None:
+def test_loss_gets_low_with_depth_4_alone() -> None:
     assert late_loss_with_momentum("always 4") < 1e-4
