@@ -3,11 +3,10 @@
 from collections import Counter, defaultdict
 from contextlib import contextmanager
 
-from torch import Tensor, inf, nn, optim
+from torch import Tensor, compiler, func, inf, nn, optim
 
 ENOUGH = 3  # times: fewer prove nothing, as a last layer may start at 0
 SMALL = 4e-5  # of a weight's size: it takes 25,000 such steps to change it
-LARGE = 1  # of a weight's size: the first steps may be so large, not most
 DEAD = 0.02  # of the numbers that come to a layer: fewer are not 0
 SAME_SHAPES = nn.MSELoss, nn.L1Loss, nn.SmoothL1Loss, nn.HuberLoss
 
@@ -42,19 +41,19 @@ class Watched:
         self.see_change()
         self.waits = bool(gradient.norm() != 0)
         self.gradients += self.waits
-        self.fresh += self.grad_is_empty()  # not added to an earlier one
-        self.last = gradient
+        self.fresh += self.tensor.grad is self.last or self.grad_is_empty()
+        self.last = gradient  # which is grad itself, if the loop puts it there
 
     def see_change(self):
         """Count a change, if the values are not those seen last."""
         change = self.tensor.detach() - self.before
         if change.any():
             self.changes += 1
-            self.uphill += bool((change * self.last).sum() > 0)
+            self.uphill += bool((change.conj() * self.last).real.sum() > 0)
             if change.dim() > 1:  # a weight, with a size that means something
                 size = max(self.start.norm(), self.before.norm())
                 rows = self.before[change.flatten(1).any(1)]  # that moved
-                self.large += bool(change.norm() > LARGE * size)
+                self.large += bool(change.norm() > size)  # a few may be
                 self.small += bool(change.norm() < SMALL * rows.norm())
             self.before = self.tensor.detach().clone()
 
@@ -113,17 +112,18 @@ def watch(model, optimizer=None, loss_fn=None):
 
     def after_forward(module, args, output):
         ins = list(inside(args))
-        outs = [y.detach() for y in inside(output) if y.requires_grad]
-        if not outs:
+        outs = [y.detach().real for y in inside(output) if y.requires_grad]
+        if compiler.is_compiling() or not outs:
             return
-        x, y, name = (ins + outs)[0], outs[0], names.get(module, "a module")
+        x, *outs = map(func.debug_unwrap, (ins + outs)[:1] + outs)  # of vmap
+        y, name = outs[0], names.get(module, "a module")
         if not found and not all((y < inf).all() for y in outs):  # -inf masks
             step = max((w.gradients for w in watched.values()), default=0)
             found[f"Not a number: in step {step}, first out of `{name}`"] = []
         shapes = [tuple(x.shape) for x in ins]
         if isinstance(module, SAME_SHAPES) and len(set(shapes)) == 2:
             seen[f"Different shapes: {shapes}"] += ins[1].numel() > 1
-        if x.requires_grad and list(module.parameters(recurse=False)):
+        if not x.is_leaf and list(module.parameters(recurse=False)):
             dead = x.count_nonzero() < DEAD * x.numel()
             seen[f"Dead ReLUs: hardly any but 0 come to `{name}`"] += int(dead)
         if module is model and x.shape[:1] == y.shape[:1] > (1,):

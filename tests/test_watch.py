@@ -51,8 +51,12 @@ UNSEEN = {"target_broadcast", "layer_in_forward"}
 # What the main page tries on purpose: an output of no fault.
 ON_PURPOSE = {"no_momentum"}
 
-# PyTorch warns too where MSELoss and its like get different shapes.
-pytestmark = pytest.mark.filterwarnings("ignore:Using a target size")
+# PyTorch warns too where MSELoss and its like get different shapes, and that
+# the hooks see a compiled net twice: itself, and the net in it.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Using a target size"),
+    pytest.mark.filterwarnings("ignore:Using `torch.compile"),
+]
 
 
 def kind(finding: str) -> str:

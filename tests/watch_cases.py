@@ -648,6 +648,77 @@ def last_layer_stepped_by_hand(watch):
     return findings
 
 
+@right
+def gradients_of_each_example(watch):
+    model, x, y = deep()
+    optimizer = sgd(model)
+
+    def loss_of(params, x, y):
+        y_pred = torch.func.functional_call(model, params, (x[None],))
+        return F.mse_loss(y_pred, y[None])
+
+    of_each = torch.vmap(torch.func.grad(loss_of), in_dims=(None, 0, 0))
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            params = {k: p.detach() for k, p in model.named_parameters()}
+            grads = of_each(params, x, y)
+            for name, param in model.named_parameters():
+                param.grad = grads[name].mean(0)
+            optimizer.step()
+    return findings
+
+
+@right
+def gradients_put_into_grad(watch):
+    model, x, y = deep()
+    optimizer, params = adam(model), [*model.parameters()]
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            grads = torch.autograd.grad(F.mse_loss(model(x), y), params)
+            for param, grad in zip(params, grads, strict=True):
+                param.grad = grad
+            optimizer.step()
+    return findings
+
+
+@right
+def slope_at_0(watch):
+    """Solve y' = y, y(0) = 1: the input 0 asks for a gradient."""
+    model = nn.Sequential(nn.Linear(1, 16), nn.Tanh(), nn.Linear(16, 1))
+    optimizer = adam(model)
+    start = torch.zeros(1, 1, requires_grad=True)
+    x = torch.linspace(0, 1, 30)[:, None].requires_grad_()
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            y = model(x)
+            (slope,) = torch.autograd.grad(y.sum(), x, create_graph=True)
+            optimizer.zero_grad()
+            loss = F.mse_loss(slope, y) + (model(start) - 1).square().sum()
+            loss.backward()
+            optimizer.step()
+    return findings
+
+
+@right
+def complex_weights(watch):
+    layers = [nn.Linear(4, 4, dtype=torch.cfloat) for _ in range(2)]
+    model, x = nn.Sequential(*layers), torch.randn(9, 4, dtype=torch.cfloat)
+    optimizer = adam(model)
+    with watch(model, optimizer) as findings:
+        for _ in range(20):
+            optimizer.zero_grad()
+            (model(x) - x).abs().square().mean().backward()
+            optimizer.step()
+    return findings
+
+
+@right
+def compiled(watch):
+    model, x, y = deep()
+    model = torch.compile(model, backend="eager")
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
 # Wrong.
 
 
@@ -1036,6 +1107,33 @@ def rate_lowered_after_every_batch(watch):
     return findings
 
 
+@missed
+def rate_far_too_large_for_adam(watch):
+    model, x, y = sequences()
+    return train(watch, model, adam(model, 10.0), nn.MSELoss(), x, y)
+
+
+@missed
+def dead_relus_in_a_compiled_net(watch):
+    model = nn.Sequential(nn.Linear(8, 100), nn.ReLU(), nn.Linear(100, 2))
+    nn.init.constant_(model[0].bias.detach()[1:], -50.0)
+    _, x, y = deep()
+    model = torch.compile(model, backend="eager")
+    return train(watch, model, adam(model), nn.MSELoss(), x, y)
+
+
+@missed
+def minus_before_the_loss(watch):
+    model, x, y = images()
+    optimizer, loss_fn = sgd(model), nn.CrossEntropyLoss()
+    with watch(model, optimizer, loss_fn) as findings:
+        for _ in range(20):
+            optimizer.zero_grad()
+            (-loss_fn(model(x), y)).backward()
+            optimizer.step()
+    return findings
+
+
 # Right, and taken for a fault.
 
 
@@ -1079,3 +1177,45 @@ def sparse_autoencoder(watch):
     x = torch.randn(30, 8)
     model = nn.Sequential(nn.Linear(8, 400), Largest(), nn.Linear(400, 8))
     return train(watch, model, adam(model), nn.MSELoss(), x, x)
+
+
+@alarm("Dead ReLUs")
+def short_texts_padded(watch):
+    x = torch.zeros(16, 300, dtype=torch.long)
+    x[:, :5] = torch.randint(1, 50, (16, 5))
+    words = nn.Embedding(50, 8, padding_idx=0)
+    model = nn.Sequential(words, nn.Flatten(), nn.Linear(2400, 2))
+    y = torch.randint(2, (16,))
+    return train(watch, model, adam(model), nn.CrossEntropyLoss(), x, y)
+
+
+@alarm("Uphill")
+def raised_by_hand(watch):
+    model, x, y = line()
+    with watch(model) as findings:
+        for _ in range(20):
+            model.zero_grad()
+            (-F.mse_loss(model(x), y)).backward()
+            with torch.no_grad():
+                for param in model.parameters():
+                    param += 0.01 * param.grad
+    return findings
+
+
+@alarm("Not in the optimizer")
+def last_layer_alone_in_the_optimizer(watch):
+    model, x, y = deep()
+    return train(watch, model, adam(model[-1]), nn.MSELoss(), x, y)
+
+
+@alarm("No gradient")
+def layer_that_comes_later(watch):
+    _, x, y = deep()
+    model = nn.ModuleList(nn.Linear(8, 2) for _ in range(2))
+    optimizer = adam(model)
+    with watch(model, optimizer) as findings:
+        for t in range(20):
+            optimizer.zero_grad()
+            F.mse_loss(model[t // 30](x), y).backward()
+            optimizer.step()
+    return findings
